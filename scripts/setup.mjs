@@ -55,7 +55,14 @@ function npmPackagesAreCurrent() {
 function installNpmPackages() {
   if (!npmPackagesAreCurrent()) {
     say("installing the npm packages");
-    const arguments_ = ["ci", "--include=dev", "--include=optional", "--no-audit", "--no-fund", "--loglevel=error"];
+    const arguments_ = [
+      "ci",
+      "--include=dev",
+      "--include=optional",
+      "--no-audit",
+      "--no-fund",
+      "--loglevel=error",
+    ];
     if (!run("npm", arguments_, { show: true }).ok) stop("`npm ci` failed; its message is above.");
   }
   if (run(bun, ["--version"]).ok) return;
@@ -77,7 +84,17 @@ function dnnlLinks() {
   const folder = mkdtempSync(join(tmpdir(), "tamias-"));
   try {
     const program = "#include <dnnl.h>\nint probe() { return dnnl_version()->major; }\n";
-    const flags = ["-x", "c++", "-", "-shared", "-fPIC", "-o", join(folder, "probe.so"), ...unpacked, "-ldnnl"];
+    const flags = [
+      "-x",
+      "c++",
+      "-",
+      "-shared",
+      "-fPIC",
+      "-o",
+      join(folder, "probe.so"),
+      ...unpacked,
+      "-ldnnl",
+    ];
     return run(process.env.CXX ?? "g++", flags, { input: program }).ok;
   } finally {
     rmSync(folder, { recursive: true });
@@ -130,7 +147,8 @@ function buildNativeLibrary() {
   const make = (...args) => ["--no-print-directory", "-C", "kernels", ...args];
   if (run("make", make("--question", "libraries")).ok) return;
   say("building the native library");
-  if (!run("make", make("-j2"), { show: true }).ok) stop("The native library did not build; the message is above.");
+  if (!run("make", make("-j2"), { show: true }).ok)
+    stop("The native library did not build; the message is above.");
 }
 
 const started = performance.now();
