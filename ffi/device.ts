@@ -1,0 +1,152 @@
+import { Allocation } from "./allocation.ts";
+import { type DType, dtypes } from "./dtype.ts";
+import { TamiasError } from "./errors.ts";
+import { Event } from "./event.ts";
+import { type Backend, NativeLibrary } from "./library.ts";
+import { Stream } from "./stream.ts";
+import { DeviceTensor } from "./tensor.ts";
+
+const INFO_BYTES = 176;
+
+export interface DeviceInfo {
+  readonly backend: Backend;
+  readonly name: string;
+  /** CPU: threads an op may use. CUDA: streaming multiprocessors. */
+  readonly threads: number;
+  /** Neighbouring queries (tokens) that share one attention (neuron) mask, as this device prefers. */
+  readonly queryGroup: number;
+  readonly tokenGroup: number;
+  readonly bytesTotal: number;
+  readonly bytesFree: number;
+  readonly bytesAllocated: number;
+}
+
+export interface DeviceOptions {
+  /** "auto": the first CUDA device where there is one, else the CPU. */
+  readonly backend?: Backend | "auto" | undefined;
+  readonly index?: number | undefined;
+  /** CPU threads an op may use; 0 or absent: all cores. */
+  readonly threads?: number | undefined;
+}
+
+/** An opened device. Disposing it waits for its streams and frees everything that was made from it. */
+export class Device implements Disposable {
+  #handle: bigint | undefined;
+
+  private constructor(
+    readonly library: NativeLibrary,
+    handle: bigint,
+  ) {
+    this.#handle = handle;
+  }
+
+  static async open({ backend = "auto", index = 0, threads = 0 }: DeviceOptions = {}): Promise<Device> {
+    if (!Number.isSafeInteger(threads) || threads < 0 || threads > 4096)
+      throw new TamiasError(
+        "bad_input",
+        `threads must be a whole number from 0 (all cores) to 4096, got ${threads}.`,
+      );
+    const library = backend === "auto" ? await firstUsableLibrary() : await NativeLibrary.open(backend);
+    const count = deviceCount(library);
+    if (index < 0 || index >= count)
+      throw new TamiasError(
+        "not_found",
+        count === 0
+          ? noDevice(library.backend)
+          : `There is no ${library.backend} device ${index}; there are ${count}.`,
+      );
+    const handle = outHandle((out) => library.call("tamias_device_open", index, threads, out));
+    return new Device(library, handle);
+  }
+
+  get handle(): bigint {
+    if (this.#handle === undefined) throw new TamiasError("disposed", "This device has been closed.");
+    return this.#handle;
+  }
+
+  get backend(): Backend {
+    return this.library.backend;
+  }
+
+  info(): DeviceInfo {
+    const bytes = new Uint8Array(INFO_BYTES);
+    const view = new DataView(bytes.buffer);
+    view.setUint32(0, INFO_BYTES, true);
+    this.library.call("tamias_device_info_get", this.handle, bytes);
+    const name = bytes.subarray(48);
+    return {
+      backend: this.backend,
+      threads: view.getInt32(8, true),
+      queryGroup: view.getInt32(12, true),
+      tokenGroup: view.getInt32(16, true),
+      bytesTotal: Number(view.getBigUint64(24, true)),
+      bytesFree: Number(view.getBigUint64(32, true)),
+      bytesAllocated: Number(view.getBigUint64(40, true)),
+      name: new TextDecoder().decode(name.subarray(0, name.indexOf(0))),
+    };
+  }
+
+  /** Uninitialised device memory. */
+  allocate(bytes: number): Allocation {
+    const address = Number(
+      outHandle((out) => this.library.call("tamias_memory_alloc", this.handle, bytes, out)),
+    );
+    return new Allocation(address, bytes, () => {
+      if (this.#handle !== undefined) this.library.call("tamias_memory_free", this.#handle, address);
+    });
+  }
+
+  /** An uninitialised contiguous tensor that owns its memory. */
+  tensor(dtype: DType, shape: readonly number[]): DeviceTensor {
+    const elements = shape.reduce((product, size) => product * size, 1);
+    const allocation = this.allocate(Math.max(1, elements) * dtypes[dtype].bytes);
+    return new DeviceTensor(allocation, dtype, shape, undefined, 0, () => allocation[Symbol.dispose]());
+  }
+
+  /** A queue of work with its own workspace, which grows when an op asks for more. */
+  createStream(workspaceBytes = 0): Stream {
+    const handle = outHandle((out) =>
+      this.library.call("tamias_stream_create", this.handle, workspaceBytes, out),
+    );
+    return new Stream(this, handle);
+  }
+
+  createEvent(): Event {
+    return new Event(
+      this,
+      outHandle((out) => this.library.call("tamias_event_create", this.handle, out)),
+    );
+  }
+
+  [Symbol.dispose](): void {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    if (handle !== undefined) this.library.call("tamias_device_close", handle);
+  }
+}
+
+async function firstUsableLibrary(): Promise<NativeLibrary> {
+  try {
+    const cuda = await NativeLibrary.open("cuda");
+    if (deviceCount(cuda) > 0) return cuda;
+  } catch {
+    // "auto" asks for whatever runs here: no CUDA library or driver means the CPU.
+  }
+  return NativeLibrary.open("cpu");
+}
+
+function deviceCount(library: NativeLibrary): number {
+  const count = new Uint8Array(4);
+  library.call("tamias_device_count", count);
+  return new DataView(count.buffer).getInt32(0, true);
+}
+
+function noDevice(backend: Backend): string {
+  return backend === "cuda" ? "There is no CUDA device here, or no driver for it." : "This CPU lacks AVX2.";
+}
+
+function outHandle(call: (out: Uint8Array) => void): bigint {
+  const out = new Uint8Array(8);
+  call(out);
+  return new DataView(out.buffer).getBigUint64(0, true);
+}

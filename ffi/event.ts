@@ -1,0 +1,51 @@
+import type { Device } from "./device.ts";
+import { TamiasError } from "./errors.ts";
+import type { Stream } from "./stream.ts";
+import { Status } from "./symbols.ts";
+
+/** A mark in a stream that other streams, and the program, can wait for. */
+export class Event implements Disposable {
+  #handle: bigint | undefined;
+
+  constructor(
+    readonly device: Device,
+    handle: bigint,
+  ) {
+    this.#handle = handle;
+  }
+
+  get handle(): bigint {
+    if (this.#handle === undefined) throw new TamiasError("disposed", "This event has been disposed.");
+    return this.#handle;
+  }
+
+  /** Marks what `stream` has been given so far. */
+  record(stream: Stream): void {
+    this.device.library.call("tamias_event_record", this.handle, stream.handle);
+  }
+
+  /** Lets later work of `stream` wait for the mark; the program goes on. */
+  holdBack(stream: Stream): void {
+    this.device.library.call("tamias_event_wait", this.handle, stream.handle);
+  }
+
+  get isReached(): boolean {
+    const status = this.device.library.status("tamias_event_query", this.handle);
+    if (status === Status.ok) return true;
+    if (status === Status.notReady) return false;
+    throw this.device.library.error("tamias_event_query", status);
+  }
+
+  /** Seconds between two reached marks. */
+  secondsUntil(later: Event): number {
+    const seconds = new Uint8Array(8);
+    this.device.library.call("tamias_event_elapsed", this.handle, later.handle, seconds);
+    return new DataView(seconds.buffer).getFloat64(0, true);
+  }
+
+  [Symbol.dispose](): void {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    if (handle !== undefined) this.device.library.call("tamias_event_destroy", handle);
+  }
+}

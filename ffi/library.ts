@@ -1,0 +1,153 @@
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { TamiasError } from "./errors.ts";
+import { type NativeArgument, type NativeFunction, runtimeOpener } from "./runtime/adapter.ts";
+import { ABI_VERSION, type ArgumentType, Status, type SymbolName, symbols } from "./symbols.ts";
+import { DeviceTensor } from "./tensor.ts";
+import { Tracer } from "./trace.ts";
+
+export type Backend = "cpu" | "cuda";
+
+/** What a caller may pass for each argument type of the table. */
+interface ArgumentValues {
+  i32: number;
+  i64: number;
+  f32: number;
+  f64: number;
+  u64: bigint | number;
+  tensor: DeviceTensor;
+  "tensor?": DeviceTensor | null;
+  bytes: Uint8Array;
+}
+
+export type Arguments<Name extends SymbolName> = {
+  -readonly [Index in keyof (typeof symbols)[Name]]: (typeof symbols)[Name][Index] extends ArgumentType
+    ? ArgumentValues[(typeof symbols)[Name][Index]]
+    : never;
+};
+
+/**
+ * One of the two native libraries, opened. Every call goes through `call`, which checks each argument against the
+ * symbol table (JavaScript's FFI turns NaN, fractions and missing values into silent zeros) and each status after it.
+ */
+export class NativeLibrary {
+  readonly #functions: Record<SymbolName, NativeFunction>;
+  readonly #tracer: Tracer | undefined;
+
+  private constructor(
+    readonly backend: Backend,
+    readonly path: string,
+    functions: Record<SymbolName, NativeFunction>,
+  ) {
+    this.#functions = functions;
+    this.#tracer = Tracer.fromEnvironment((stream) => functions.tamias_stream_synchronize(stream));
+  }
+
+  /** Opens `path`, or the library built into `build/` (directory overridden by TAMIAS_LIBRARY_DIR). */
+  static async open(backend: Backend, path = libraryPath(backend)): Promise<NativeLibrary> {
+    if (!existsSync(path))
+      throw new TamiasError("not_found", `The native library ${path} does not exist.`, {
+        hint:
+          backend === "cpu"
+            ? "Build it with `npm run build`."
+            : "Build it on a machine with nvcc: `npm run build`.",
+      });
+    const opener = await runtimeOpener();
+    let functions: Record<SymbolName, NativeFunction>;
+    try {
+      functions = opener(path, symbols);
+    } catch (cause) {
+      throw new TamiasError(
+        "abi",
+        `The native library ${path} cannot be loaded: ${(cause as Error).message}`,
+        { cause },
+      );
+    }
+    const version = functions.tamias_abi_version();
+    if (version !== ABI_VERSION)
+      throw new TamiasError(
+        "abi",
+        `The native library ${path} has ABI version ${version}, this program needs ${ABI_VERSION}.`,
+        {
+          hint: "Rebuild it with `npm run build`.",
+        },
+      );
+    return new NativeLibrary(backend, path, functions);
+  }
+
+  /** Calls a function and throws a TamiasError with the library's own sentence unless it returns TAMIAS_OK. */
+  call<Name extends SymbolName>(name: Name, ...args: Arguments<Name>): void {
+    const status = this.status(name, ...args);
+    if (status !== Status.ok) throw this.error(name, status);
+  }
+
+  /** Calls a function and returns its status; argument mistakes still throw. */
+  status<Name extends SymbolName>(name: Name, ...args: Arguments<Name>): number {
+    const types: readonly ArgumentType[] = symbols[name];
+    const given = args as readonly unknown[];
+    if (given.length !== types.length)
+      throw new TamiasError("bad_input", `${name} takes ${types.length} arguments, got ${given.length}.`);
+    const native = types.map((type, index) => toNative(name, index, type, given[index]));
+    const run = this.#functions[name];
+    return this.#tracer ? this.#tracer.run(name, given, native, run) : run(...native);
+  }
+
+  error(name: SymbolName, status: number): TamiasError {
+    const text = new Uint8Array(1024);
+    this.#functions.tamias_last_error(text, text.length);
+    const end = text.indexOf(0);
+    const message = new TextDecoder().decode(text.subarray(0, end < 0 ? text.length : end));
+    return new TamiasError(errorCode(status), message || `${name} failed with status ${status}.`);
+  }
+}
+
+export function libraryPath(backend: Backend): string {
+  const directory = process.env["TAMIAS_LIBRARY_DIR"] ?? fileURLToPath(new URL("../build", import.meta.url));
+  return `${directory}/libtamias_${backend}.so`;
+}
+
+function errorCode(status: number): TamiasError["code"] {
+  if (status === Status.invalidArgument) return "bad_input";
+  if (status === Status.outOfMemory) return "out_of_memory";
+  if (status === Status.io) return "io";
+  if (status === Status.unsupported) return "unsupported";
+  return "native";
+}
+
+function toNative(name: string, index: number, type: ArgumentType, value: unknown): NativeArgument {
+  const wrong = (expected: string) =>
+    new TamiasError(
+      "bad_input",
+      `${name}: argument ${index + 1} must be ${expected}, got ${describe(value)}.`,
+    );
+  switch (type) {
+    case "i32":
+      if (typeof value !== "number" || (value | 0) !== value) throw wrong("a 32-bit integer");
+      return value;
+    case "i64":
+      if (!Number.isSafeInteger(value)) throw wrong("an integer");
+      return value as number;
+    case "f32":
+    case "f64":
+      if (typeof value !== "number" || Number.isNaN(value)) throw wrong("a number");
+      return value;
+    case "u64":
+      if (typeof value === "bigint" && value >= 0n) return value;
+      if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number;
+      throw wrong("a non-negative integer");
+    case "tensor?":
+      if (value === null) return null;
+    // falls through: a given optional tensor is checked like any other
+    case "tensor":
+      if (!(value instanceof DeviceTensor)) throw wrong("a DeviceTensor");
+      return value.descriptor;
+    case "bytes":
+      if (!(value instanceof Uint8Array) || value.length === 0) throw wrong("a Uint8Array that is not empty");
+      return value;
+  }
+}
+
+function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  return typeof value === "object" ? value.constructor.name : `${typeof value} ${String(value)}`;
+}
