@@ -4,11 +4,12 @@ import { TamiasError } from "./errors.ts";
 export class Allocation implements Disposable {
   #free: (() => void) | undefined;
 
-  constructor(
-    readonly address: number,
-    readonly bytes: number,
-    free: () => void,
-  ) {
+  readonly address: number;
+  readonly bytes: number;
+
+  constructor(address: number, bytes: number, free: () => void) {
+    this.address = address;
+    this.bytes = bytes;
     this.#free = free;
   }
 

@@ -33,10 +33,10 @@ export interface DeviceOptions {
 export class Device implements Disposable {
   #handle: bigint | undefined;
 
-  private constructor(
-    readonly library: NativeLibrary,
-    handle: bigint,
-  ) {
+  readonly library: NativeLibrary;
+
+  private constructor(library: NativeLibrary, handle: bigint) {
+    this.library = library;
     this.#handle = handle;
   }
 

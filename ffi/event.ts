@@ -7,10 +7,10 @@ import { Status } from "./symbols.ts";
 export class Event implements Disposable {
   #handle: bigint | undefined;
 
-  constructor(
-    readonly device: Device,
-    handle: bigint,
-  ) {
+  readonly device: Device;
+
+  constructor(device: Device, handle: bigint) {
+    this.device = device;
     this.#handle = handle;
   }
 

@@ -20,11 +20,11 @@ interface ArgumentValues {
   bytes: Uint8Array;
 }
 
-export type Arguments<Name extends SymbolName> = {
-  -readonly [Index in keyof (typeof symbols)[Name]]: (typeof symbols)[Name][Index] extends ArgumentType
-    ? ArgumentValues[(typeof symbols)[Name][Index]]
-    : never;
+type Values<Types extends readonly ArgumentType[]> = {
+  -readonly [Index in keyof Types]: ArgumentValues[Types[Index]];
 };
+
+export type Arguments<Name extends SymbolName> = Values<(typeof symbols)[Name]>;
 
 /**
  * One of the two native libraries, opened. Every call goes through `call`, which checks each argument against the
@@ -34,11 +34,12 @@ export class NativeLibrary {
   readonly #functions: Record<SymbolName, NativeFunction>;
   readonly #tracer: Tracer | undefined;
 
-  private constructor(
-    readonly backend: Backend,
-    readonly path: string,
-    functions: Record<SymbolName, NativeFunction>,
-  ) {
+  readonly backend: Backend;
+  readonly path: string;
+
+  private constructor(backend: Backend, path: string, functions: Record<SymbolName, NativeFunction>) {
+    this.backend = backend;
+    this.path = path;
     this.#functions = functions;
     this.#tracer = Tracer.fromEnvironment((stream) => functions.tamias_stream_synchronize(stream));
   }
@@ -135,10 +136,9 @@ function toNative(name: string, index: number, type: ArgumentType, value: unknow
       if (typeof value === "bigint" && value >= 0n) return value;
       if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number;
       throw wrong("a non-negative integer");
-    case "tensor?":
-      if (value === null) return null;
-    // falls through: a given optional tensor is checked like any other
     case "tensor":
+    case "tensor?":
+      if (value === null && type === "tensor?") return null;
       if (!(value instanceof DeviceTensor)) throw wrong("a DeviceTensor");
       return value.descriptor;
     case "bytes":

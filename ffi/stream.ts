@@ -11,10 +11,10 @@ type AfterStream<Name extends SymbolName> = Arguments<Name> extends [unknown, ..
 export class Stream implements Disposable {
   #handle: bigint | undefined;
 
-  constructor(
-    readonly device: Device,
-    handle: bigint,
-  ) {
+  readonly device: Device;
+
+  constructor(device: Device, handle: bigint) {
+    this.device = device;
     this.#handle = handle;
   }
 

@@ -12,14 +12,21 @@ const DESCRIPTOR_BYTES = 16 + MAX_RANK * 16;
 export class DeviceTensor implements Disposable {
   readonly #descriptor: Uint8Array;
 
+  readonly allocation: Allocation;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly stride: readonly number[];
+  /** Bytes from the start of the allocation. */
+  readonly byteOffset: number;
+  readonly #release: (() => void) | undefined;
+
   constructor(
-    readonly allocation: Allocation,
-    readonly dtype: DType,
-    readonly shape: readonly number[],
-    readonly stride: readonly number[] = contiguousStride(shape),
-    /** Bytes from the start of the allocation. */
-    readonly byteOffset = 0,
-    private readonly release?: () => void,
+    allocation: Allocation,
+    dtype: DType,
+    shape: readonly number[],
+    stride: readonly number[] = contiguousStride(shape),
+    byteOffset = 0,
+    release?: () => void,
   ) {
     if (
       shape.length === 0 ||
@@ -30,6 +37,12 @@ export class DeviceTensor implements Disposable {
         "bad_input",
         `A tensor needs 1 to ${MAX_RANK} dimensions of whole sizes, got [${shape.join(", ")}].`,
       );
+    this.allocation = allocation;
+    this.dtype = dtype;
+    this.shape = shape;
+    this.stride = stride;
+    this.byteOffset = byteOffset;
+    this.#release = release;
     this.#descriptor = new Uint8Array(DESCRIPTOR_BYTES);
     const view = new DataView(this.#descriptor.buffer);
     view.setBigUint64(0, BigInt(allocation.address) + BigInt(byteOffset), true);
@@ -53,7 +66,7 @@ export class DeviceTensor implements Disposable {
   }
 
   get elements(): number {
-    return this.shape.reduce((product, size) => product * size, 1);
+    return elementCount(this.shape);
   }
 
   get bytes(): number {
@@ -137,7 +150,7 @@ export class DeviceTensor implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.release?.();
+    this.#release?.();
   }
 
   #size(dimension: number): number {
@@ -146,6 +159,10 @@ export class DeviceTensor implements Disposable {
       throw new TamiasError("bad_input", `[${this.shape.join(", ")}] has no dimension ${dimension}.`);
     return size;
   }
+}
+
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
 }
 
 export function contiguousStride(shape: readonly number[]): number[] {
@@ -164,9 +181,8 @@ function reshapeStride(
   stride: readonly number[],
   to: readonly number[],
 ): number[] | undefined {
-  const count = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
-  if (count(from) !== count(to)) return undefined;
-  if (count(from) === 0) return contiguousStride(to);
+  if (elementCount(from) !== elementCount(to)) return undefined;
+  if (elementCount(from) === 0) return contiguousStride(to);
   // Merge the source into maximal contiguous runs, then cut each run into target dimensions from the inside out.
   const runs: { size: number; step: number }[] = [];
   from.forEach((size, dimension) => {

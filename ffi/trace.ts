@@ -12,7 +12,10 @@ const quiet = new Set<SymbolName>(["tamias_last_error", "tamias_event_query", "t
 export class Tracer {
   readonly #totals = new Map<string, { calls: number; milliseconds: number }>();
 
-  private constructor(readonly synchronize: (stream: bigint | number) => void) {
+  readonly #synchronize: (stream: bigint | number) => void;
+
+  private constructor(synchronize: (stream: bigint | number) => void) {
+    this.#synchronize = synchronize;
     process.on("exit", () => this.#summary());
   }
 
@@ -27,7 +30,7 @@ export class Tracer {
     const tensors = given.filter((value) => value instanceof DeviceTensor);
     const stream = native[0];
     if (tensors.length > 0 && status === 0 && (typeof stream === "bigint" || typeof stream === "number"))
-      this.synchronize(stream);
+      this.#synchronize(stream);
     const milliseconds = performance.now() - start;
     const total = this.#totals.get(name) ?? { calls: 0, milliseconds: 0 };
     this.#totals.set(name, { calls: total.calls + 1, milliseconds: total.milliseconds + milliseconds });
@@ -37,7 +40,7 @@ export class Tracer {
   }
 
   #summary(): void {
-    const rows = [...this.#totals].sort((a, b) => b[1].milliseconds - a[1].milliseconds);
+    const rows = [...this.#totals].toSorted((a, b) => b[1].milliseconds - a[1].milliseconds);
     for (const [name, { calls, milliseconds }] of rows)
       process.stderr.write(
         `${name.padEnd(32)} ${milliseconds.toFixed(1).padStart(11)} ms in ${calls} calls\n`,

@@ -24,5 +24,5 @@ export function openNative<Name extends string>(
       { args: args.map((type) => types[type]), returns: FFIType.i32 },
     ]),
   );
-  return dlopen(path, declarations).symbols as Record<Name, NativeFunction>;
+  return dlopen(path, declarations).symbols as unknown as Record<Name, NativeFunction>;
 }
