@@ -55,7 +55,7 @@ function npmPackagesAreCurrent() {
 function installNpmPackages() {
   if (!npmPackagesAreCurrent()) {
     say("installing the npm packages");
-    const arguments_ = [
+    const flags = [
       "ci",
       "--include=dev",
       "--include=optional",
@@ -63,7 +63,7 @@ function installNpmPackages() {
       "--no-fund",
       "--loglevel=error",
     ];
-    if (!run("npm", arguments_, { show: true }).ok) stop("`npm ci` failed; its message is above.");
+    if (!run("npm", flags, { show: true }).ok) stop("`npm ci` failed; its message is above.");
   }
   if (run(bun, ["--version"]).ok) return;
   // npm may be set not to run install scripts; Bun's only puts the downloaded binary in its place.
