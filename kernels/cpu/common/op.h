@@ -1,0 +1,123 @@
+// How an op is written.
+//
+//   extern "C" int32_t tamias_multiply(uint64_t stream, const tamias_tensor* a, const tamias_tensor* b,
+//                                      const tamias_tensor* out) {
+//     return run_op("multiply", stream, [&](Op& op) {
+//       const View left = op.input("a", a, kF32);                        // 1. validate: every check throws a Failure
+//       const View right = op.input("b", b, kF32);
+//       const View result = op.output("out", out, kF32);
+//       op.same_shape(right, left);
+//       op.same_shape(result, left);
+//       Scratch scratch;                                                 // 2. count the scratch memory
+//       const size_t sums = scratch.take(left.size(0) * sizeof(float));
+//       op.workspace(scratch);                                           //    (TAMIAS_WORKSPACE if it is too little)
+//       if (result.empty()) return;
+//       op.submit([=](const Run& run) {                                  // 3. queue a closure
+//         float* sum = scratch.at<float>(run, sums);
+//         kernels(run.isa).multiply(left, right, result, sum, run.threads);
+//       });
+//     });
+//   }
+//
+// Failures are thrown (`refuse`, `fail`) and become a status and a sentence at the border; the function's name is put
+// before the sentence there, so a sentence starts with the argument: "k has headDim 64, q has 128". Nothing may be
+// changed before `submit`. The closure runs later on the stream's thread: it captures Views and numbers by value, never
+// pointers into the caller's structs. While an Op lives no allocation of the device can be freed, and what is queued
+// holds the memory in place from then on. A stream runs in order, so its ops share one workspace. What a closure throws
+// becomes the stream's sticky error. Inside, OpenMP regions use `run.threads` (see parallel.h); exceptions must not
+// leave a region.
+//
+// Code for one instruction set lives in files *_avx2.cpp and *_avx512.cpp, in namespaces tamias::avx2 and
+// tamias::avx512, written once over common/vector.h. Such a file must not use inline functions or templates of shared
+// headers (of the standard library neither): the linker keeps one copy of each, perhaps the one with AVX-512 in it.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <shared_mutex>
+
+#include "../runtime/run.h"
+#include "failure.h"
+#include "view.h"
+
+namespace tamias {
+
+class Stream;
+
+// Sets of dtypes.
+using Types = uint32_t;
+constexpr Types type_bit(int32_t dtype) { return Types{1} << dtype; }
+constexpr Types kF32 = type_bit(TAMIAS_F32);
+constexpr Types kI32 = type_bit(TAMIAS_I32);
+constexpr Types kU8 = type_bit(TAMIAS_U8);
+constexpr Types kIndices = type_bit(TAMIAS_I32) | type_bit(TAMIAS_U16);
+constexpr Types kWeights = type_bit(TAMIAS_F32) | type_bit(TAMIAS_BF16) | type_bit(TAMIAS_F16);
+constexpr Types kAnyType = 0xff;
+
+// Counts scratch memory piece by piece; each piece is 64-byte aligned.
+class Scratch {
+ public:
+  size_t take(int64_t bytes);  // the piece's offset; fails if it is absurdly large
+  size_t floats(int64_t count) { return take(count < kMost ? count * static_cast<int64_t>(sizeof(float)) : kMost + 1); }
+  size_t bytes() const { return bytes_; }
+
+  template <class T>
+  static T* at(const Run& run, size_t offset) { return reinterpret_cast<T*>(run.workspace + offset); }
+
+ private:
+  static constexpr int64_t kMost = int64_t{1} << 46;
+  size_t bytes_ = 0;
+};
+
+class Op {
+ public:
+  explicit Op(uint64_t stream);
+
+  // A live, well-formed tensor of one of `types` and of a rank in [rank_from, rank_to]. Outputs may not repeat.
+  View input(const char* name, const tamias_tensor* tensor, Types types, int rank_from = 1,
+             int rank_to = TAMIAS_MAX_RANK) const;
+  View output(const char* name, const tamias_tensor* tensor, Types types, int rank_from = 1,
+              int rank_to = TAMIAS_MAX_RANK) const;
+
+  // The same, or an absent View for NULL.
+  View optional_input(const char* name, const tamias_tensor* tensor, Types types, int rank_from = 1,
+                      int rank_to = TAMIAS_MAX_RANK) const;
+  View optional_output(const char* name, const tamias_tensor* tensor, Types types, int rank_from = 1,
+                       int rank_to = TAMIAS_MAX_RANK) const;
+
+  // Each accepts absent Views.
+  void rows(const View& view) const;        // the last dimension is contiguous
+  void contiguous(const View& view) const;
+  void shape(const View& view, std::initializer_list<int64_t> expected) const;
+  void same_shape(const View& view, const View& like) const;
+  void apart(const View& out, std::initializer_list<View> others) const;          // refuses overlap that is certain
+  void apart_or_same(const View& out, std::initializer_list<View> others) const;  // "may be in place"
+
+  static void activation(int32_t activation);
+  static void epsilon(float value);
+
+  void workspace(const Scratch& scratch) const;
+  void workspace(uint64_t bytes) const;
+  void submit(Task task) const;
+
+  int threads() const;
+  Isa isa() const;
+  Stream& stream() const { return *stream_; }
+
+ private:
+  View view(const char* name, const tamias_tensor* tensor, Types types, int rank_from, int rank_to, bool written) const;
+
+  std::shared_ptr<Stream> stream_;
+  std::shared_lock<std::shared_mutex> allocations_lock_;
+};
+
+template <class Body>
+int32_t run_op(const char* name, uint64_t stream, Body&& body) noexcept {
+  return guarded(name, [&] {
+    Op op(stream);
+    body(op);
+  });
+}
+
+}  // namespace tamias

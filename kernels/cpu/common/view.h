@@ -1,0 +1,43 @@
+// A checked tensor argument. Plain data: closures copy it.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+
+#include "../../include/tamias.h"
+
+namespace tamias {
+
+size_t dtype_size(int32_t dtype);         // 0: no such dtype
+const char* dtype_name(int32_t dtype);    // "F32", ...
+
+struct View {
+  const char* name = nullptr;  // of the argument; a string literal
+  char* data = nullptr;
+  int32_t dtype = TAMIAS_F32;
+  int32_t rank = 0;
+  int64_t shape[TAMIAS_MAX_RANK] = {};
+  int64_t stride[TAMIAS_MAX_RANK] = {};  // in elements
+
+  explicit operator bool() const { return rank != 0; }  // false: an optional tensor that was not given
+
+  template <class T>
+  T* as() const { return reinterpret_cast<T*>(data); }
+  float* f32() const { return as<float>(); }
+
+  // Negative axes count from the last.
+  int64_t size(int axis) const { return shape[axis < 0 ? rank + axis : axis]; }
+  int64_t step(int axis) const { return stride[axis < 0 ? rank + axis : axis]; }
+
+  int64_t elements() const;
+  bool empty() const { return elements() == 0; }
+  bool contiguous() const;           // row-major without gaps
+  uint64_t extent_bytes() const;     // from `data` to the end of the last element; 0 if empty
+  std::string shape_text() const;    // "[2, 3, 4]"
+};
+
+std::string shape_text(const int64_t* shape, int rank);
+bool same_shape(const View& a, const View& b);
+
+}  // namespace tamias

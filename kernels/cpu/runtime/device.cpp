@@ -1,0 +1,176 @@
+#include "device.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+#include "../common/failure.h"
+#include "event.h"
+#include "stream.h"
+
+namespace tamias {
+namespace {
+
+constexpr int kMostThreads = 1024;
+
+// Open devices, so that the end of the process finds their streams.
+struct OpenDevices {
+  std::mutex mutex;
+  std::set<uint64_t> handles;
+};
+
+OpenDevices& open_devices() {
+  static OpenDevices& devices = *new OpenDevices;
+  return devices;
+}
+
+std::vector<std::shared_ptr<Stream>> streams_among(const std::set<uint64_t>& handles) {
+  std::vector<std::shared_ptr<Stream>> streams;
+  for (const uint64_t handle : handles) {
+    auto stream = std::static_pointer_cast<Stream>(registry::find(HandleKind::stream, handle));
+    if (stream) streams.push_back(std::move(stream));
+  }
+  return streams;
+}
+
+}  // namespace
+
+int available_threads() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+void Device::own(uint64_t handle) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!closed_) {
+      owned_.insert(handle);
+      return;
+    }
+  }
+  registry::remove(HandleKind::event, handle);
+  registry::remove(HandleKind::stream, handle);
+  refuse("the device has been closed");
+}
+
+void Device::disown(uint64_t handle) {
+  const std::lock_guard lock(mutex_);
+  owned_.erase(handle);
+}
+
+std::set<uint64_t> Device::owned() {
+  const std::lock_guard lock(mutex_);
+  return owned_;
+}
+
+void Device::wait_for_streams() {
+  for (const auto& stream : streams_among(owned())) stream->wait();
+}
+
+uint64_t Device::workspace_bytes() {
+  uint64_t bytes = 0;
+  for (const auto& stream : streams_among(owned())) bytes += stream->workspace_bytes();
+  return bytes;
+}
+
+void Device::close() {
+  std::set<uint64_t> handles;
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    handles.swap(owned_);
+  }
+  const auto streams = streams_among(handles);
+  for (const uint64_t handle : handles) {
+    registry::remove(HandleKind::event, handle);
+    registry::remove(HandleKind::stream, handle);
+  }
+  for (const auto& stream : streams) stream->close();
+}
+
+namespace {
+
+// Threads that still compute while static objects are destroyed would crash the host's exit.
+struct AtExit {
+  AtExit() { open_devices(); }
+  ~AtExit() {
+    std::set<uint64_t> handles;
+    {
+      const std::lock_guard lock(open_devices().mutex);
+      handles = open_devices().handles;
+    }
+    for (const uint64_t handle : handles) {
+      const auto device = std::static_pointer_cast<Device>(registry::find(HandleKind::device, handle));
+      if (device) device->abandon();
+    }
+  }
+} at_exit;
+
+}  // namespace
+
+void Device::abandon() {
+  for (const auto& stream : streams_among(owned())) stream->abandon();
+}
+
+}  // namespace tamias
+
+using namespace tamias;
+
+extern "C" int32_t tamias_device_count(int32_t* count) {
+  return guarded("device_count", [&] {
+    if (!count) refuse("count is NULL");
+    *count = 1;
+  });
+}
+
+extern "C" int32_t tamias_device_open(int32_t index, int32_t threads, uint64_t* device) {
+  return guarded("device_open", [&] {
+    if (!device) refuse("device is NULL");
+    if (index != 0) refuse("index is %d, but the CPU library has one device, 0", index);
+    if (threads < 0 || threads > kMostThreads) {
+      refuse("threads is %d, expected 0 (all) to %d", threads, kMostThreads);
+    }
+    const Isa isa = choose_isa();
+    const uint64_t handle = add_handle(std::make_shared<Device>(threads ? threads : available_threads(), isa));
+    {
+      const std::lock_guard lock(open_devices().mutex);
+      open_devices().handles.insert(handle);
+    }
+    *device = handle;
+  });
+}
+
+extern "C" int32_t tamias_device_close(uint64_t device) {
+  return guarded("device_close", [&] {
+    const auto closed = remove_handle<Device>(device);
+    {
+      const std::lock_guard lock(open_devices().mutex);
+      open_devices().handles.erase(device);
+    }
+    closed->close();
+  });
+}
+
+extern "C" int32_t tamias_device_info_get(uint64_t device, tamias_device_info* info) {
+  return guarded("device_info_get", [&] {
+    if (!info) refuse("info is NULL");
+    if (info->size != sizeof(tamias_device_info)) {
+      refuse("info.size is %u, expected %zu", info->size, sizeof(tamias_device_info));
+    }
+    const auto asked = find_handle<Device>(device);
+    const HostMemory memory = host_memory();
+    *info = tamias_device_info{};
+    info->size = sizeof(tamias_device_info);
+    info->threads = asked->threads();
+    info->query_group = TAMIAS_QUERY_GROUP;
+    info->token_group = TAMIAS_TOKEN_GROUP;
+    info->bytes_total = memory.total;
+    info->bytes_free = memory.available;
+    info->bytes_allocated = asked->allocations().bytes() + asked->workspace_bytes();
+    std::snprintf(info->name, sizeof info->name, "CPU, %s", isa_name(asked->isa()));
+  });
+}

@@ -1,0 +1,186 @@
+#include "stream.h"
+
+#include <omp.h>
+
+#include <exception>
+
+#include "../common/failure.h"
+#include "../common/registry.h"
+#include "allocations.h"
+#include "device.h"
+
+namespace tamias {
+
+Stream::Stream(std::shared_ptr<Device> device, uint64_t workspace_bytes) : device_(std::move(device)) {
+  workspace_ = static_cast<char*>(allocate_aligned(workspace_bytes));
+  if (!workspace_) {
+    fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes of workspace asked for, %llu free", (unsigned long long)workspace_bytes,
+         (unsigned long long)host_memory().available);
+  }
+  workspace_bytes_ = workspace_bytes;
+  try {
+    thread_ = std::thread([this] { work(); });
+  } catch (...) {
+    free_aligned(workspace_);
+    fail(TAMIAS_OUT_OF_MEMORY, "the host gives no further thread");
+  }
+}
+
+Stream::~Stream() {
+  stop(false);
+  free_aligned(workspace_);
+}
+
+void Stream::submit(Task task) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) refuse("the stream has been destroyed");
+    queue_.push_back(std::move(task));
+    ++submitted_count_;
+  }
+  queued_.notify_one();
+}
+
+bool Stream::run_now_if_idle(const std::function<void()>& task) {
+  const std::lock_guard lock(mutex_);
+  if (closed_) refuse("the stream has been destroyed");
+  if (finished_count_ != submitted_count_) return false;
+  task();
+  return true;
+}
+
+void Stream::wait() {
+  std::unique_lock lock(mutex_);
+  const uint64_t goal = submitted_count_;
+  finished_.wait(lock, [&] { return finished_count_ >= goal; });
+}
+
+void Stream::check(bool clear) {
+  wait();
+  std::string failure;
+  {
+    const std::lock_guard lock(mutex_);
+    failure = failure_;
+    if (clear) failure_.clear();
+  }
+  if (!failure.empty()) fail(TAMIAS_DEVICE, "work queued earlier failed: %s", failure.c_str());
+}
+
+void Stream::reserve(uint64_t bytes) {
+  if (bytes <= workspace_bytes_) return;
+  wait();
+  char* larger = static_cast<char*>(allocate_aligned(bytes));
+  if (!larger) {
+    fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes of workspace asked for, %llu free", (unsigned long long)bytes,
+         (unsigned long long)host_memory().available);
+  }
+  // Swapped on the stream's own thread: work queued by another thread in the meantime still sees one whole workspace.
+  const auto swap = [this, larger, bytes](const Run&) {
+    if (bytes <= workspace_bytes_) return free_aligned(larger);
+    free_aligned(workspace_);
+    workspace_ = larger;
+    workspace_bytes_ = bytes;
+  };
+  try {
+    submit(swap);
+  } catch (...) {
+    free_aligned(larger);
+    throw;
+  }
+  wait();
+}
+
+void Stream::need_workspace(uint64_t bytes) {
+  const uint64_t have = workspace_bytes_;
+  if (bytes <= have) return;
+  workspace_needed_ = bytes;
+  fail(TAMIAS_WORKSPACE, "needs %llu bytes of workspace, the stream has %llu", (unsigned long long)bytes,
+       (unsigned long long)have);
+}
+
+void Stream::close() { stop(false); }
+void Stream::abandon() { stop(true); }
+
+void Stream::stop(bool drop_queue) {
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    if (drop_queue) {
+      finished_count_ += queue_.size();
+      queue_.clear();
+    }
+  }
+  queued_.notify_all();
+  finished_.notify_all();
+  const std::lock_guard lock(close_mutex_);
+  if (thread_.joinable()) thread_.join();
+}
+
+void Stream::work() {
+  omp_set_dynamic(0);
+  omp_set_max_active_levels(1);
+  omp_set_num_threads(device_->threads());
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    queued_.wait(lock, [&] { return closed_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    Task task = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+
+    std::string failure;
+    try {
+      task(Run{device_->isa(), device_->threads(), workspace_, workspace_bytes_});
+    } catch (const Failure& thrown) {
+      failure = thrown.sentence;
+    } catch (const std::exception& thrown) {
+      failure = thrown.what();
+    } catch (...) {
+      failure = "an unknown failure";
+    }
+    task = nullptr;  // what it holds goes before anybody is told that it is done
+
+    lock.lock();
+    if (!failure.empty() && failure_.empty()) failure_ = std::move(failure);
+    ++finished_count_;
+    finished_.notify_all();
+  }
+}
+
+}  // namespace tamias
+
+using namespace tamias;
+
+extern "C" int32_t tamias_stream_create(uint64_t device, uint64_t workspace_bytes, uint64_t* stream) {
+  return guarded("stream_create", [&] {
+    if (!stream) refuse("stream is NULL");
+    const auto owner = find_handle<Device>(device);
+    const uint64_t handle = add_handle(std::make_shared<Stream>(owner, workspace_bytes));
+    owner->own(handle);
+    *stream = handle;
+  });
+}
+
+extern "C" int32_t tamias_stream_destroy(uint64_t stream) {
+  return guarded("stream_destroy", [&] {
+    const auto removed = remove_handle<Stream>(stream);
+    removed->close();
+    removed->device().disown(stream);
+  });
+}
+
+extern "C" int32_t tamias_stream_synchronize(uint64_t stream) {
+  return guarded("stream_synchronize", [&] { find_handle<Stream>(stream)->check(true); });
+}
+
+extern "C" int32_t tamias_stream_reserve(uint64_t stream, uint64_t bytes) {
+  return guarded("stream_reserve", [&] { find_handle<Stream>(stream)->reserve(bytes); });
+}
+
+extern "C" int32_t tamias_stream_workspace_needed(uint64_t stream, uint64_t* bytes) {
+  return guarded("stream_workspace_needed", [&] {
+    const auto asked = find_handle<Stream>(stream);
+    if (!bytes) refuse("bytes is NULL");
+    *bytes = asked->workspace_needed();
+  });
+}
