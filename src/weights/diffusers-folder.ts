@@ -46,7 +46,7 @@ async function readShards(folder: string, index: string): Promise<Map<string, Te
   const { weight_map } = parseWith(indexSchema, await readJsonObject(indexPath), indexPath);
   const wanted = Object.entries(weight_map);
   const shards = new Map<string, ReadonlyMap<string, TensorEntry>>();
-  for (const shard of new Set(wanted.map(([, shard]) => shard))) {
+  for (const shard of new Set(Object.values(weight_map))) {
     checkRelativePath(shard, indexPath);
     shards.set(shard, (await readSafetensors(join(folder, shard))).tensors);
   }
