@@ -1,0 +1,18 @@
+import type { Policy } from "../policy.ts";
+import { columnPolicy } from "../column-policy.ts";
+
+/** Hard to tell from exact, at well under its cost (`docs/deltas.md` has the measurements behind each number). */
+export const balanced: Policy = columnPolicy({
+  name: "balanced",
+  description: "hard to tell from exact, much faster",
+  attention: {
+    select: { kind: "topK", density: 0.15 },
+    cache: { rule: "control", beta: 1 },
+    forecast: 0.5,
+    refresh: { from: 1, every: 4 },
+  },
+  mlp: {
+    select: { kind: "topK", density: 0.3 },
+    refresh: { from: 1, every: 4 },
+  },
+});

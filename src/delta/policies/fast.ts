@@ -1,0 +1,19 @@
+import type { Policy } from "../policy.ts";
+import { columnPolicy } from "../column-policy.ts";
+
+/** For drafts: fewer columns, rarer refreshes, and every third step carried on without running the network. */
+export const fast: Policy = columnPolicy({
+  name: "fast",
+  description: "for drafts: fewer columns, rarer refreshes, skipped steps",
+  attention: {
+    select: { kind: "topK", density: 0.1 },
+    cache: { rule: "control", beta: 1 },
+    forecast: 0.5,
+    refresh: { from: 1, every: 6 },
+  },
+  mlp: {
+    select: { kind: "topK", density: 0.2 },
+    refresh: { from: 1, every: 6 },
+  },
+  skip: { from: 3, until: 1, every: 3, forecast: 0.5 },
+});
