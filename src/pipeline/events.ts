@@ -1,0 +1,75 @@
+import type { CellReport } from "../delta/run.ts";
+import type { StepAction } from "../delta/policy.ts";
+
+/** A finished or estimated picture: RGB, 8 bits each, row by row from the top left. */
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  /** [height, width, 3] */
+  readonly rgb: Uint8Array;
+}
+
+/** Everything that fixes a picture on one backend: the same settings give the same bytes. */
+export interface Settings {
+  readonly model: string;
+  readonly prompt: string;
+  readonly width: number;
+  readonly height: number;
+  readonly steps: number;
+  readonly seed: number;
+  readonly guidance: number;
+  readonly policy: string;
+}
+
+export interface StartEvent {
+  readonly type: "start";
+  readonly settings: Settings;
+  readonly device: string;
+  /** Tokens of the picture and of the text that the transformer works on. */
+  readonly imageTokens: number;
+  readonly textTokens: number;
+  /** Rows and columns of image tokens. */
+  readonly grid: readonly [number, number];
+  /** Seconds spent encoding the prompt. */
+  readonly encodeSeconds: number;
+}
+
+export interface StepEvent {
+  readonly type: "step";
+  /** 0-based. */
+  readonly step: number;
+  readonly steps: number;
+  readonly sigma: number;
+  /** Wall time of this step. */
+  readonly seconds: number;
+  readonly action: StepAction;
+  /** Share of the attention and MLP multiplications that were done; 0 for a skipped step. */
+  readonly density: number;
+  readonly attentionDensity: number;
+  readonly mlpDensity: number;
+  /** What each layer's modules did; with `recordColumns`, which columns they recomputed. */
+  readonly cells: readonly CellReport[];
+}
+
+/** An estimate of the final picture (x0), never raw noise. */
+export interface PreviewEvent extends Picture {
+  readonly type: "preview";
+  readonly step: number;
+}
+
+export interface ResultEvent extends Picture {
+  readonly type: "result";
+  readonly settings: Settings;
+  readonly seconds: {
+    readonly encode: number;
+    readonly denoise: number;
+    readonly decode: number;
+    readonly total: number;
+  };
+  /** Means over all steps. */
+  readonly density: number;
+  readonly attentionDensity: number;
+  readonly mlpDensity: number;
+}
+
+export type GenerateEvent = StartEvent | StepEvent | PreviewEvent | ResultEvent;

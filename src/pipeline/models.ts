@@ -1,0 +1,59 @@
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import { TamiasError } from "../../ffi/errors.ts";
+import { parseWith, readJsonObject } from "../weights/json-file.ts";
+
+const modelsFolder = fileURLToPath(new URL("../../models", import.meta.url));
+
+/** The networks this build can run, by the pipeline class of their `model_index.json`. */
+const families: Record<string, string> = { FluxPipeline: "FLUX.1 (text to image)" };
+
+const indexSchema = z.looseObject({ _class_name: z.string() });
+
+export interface ModelEntry {
+  /** What `open({ model })` takes. */
+  readonly name: string;
+  readonly folder: string;
+  /** Pipeline class of `model_index.json`. */
+  readonly pipeline: string;
+  readonly family: string;
+}
+
+/** The models that come with this package. */
+export async function listModels(): Promise<ModelEntry[]> {
+  const names = existsSync(modelsFolder) ? await readdir(modelsFolder) : [];
+  const found = names.filter((name) => existsSync(join(modelsFolder, name, "model_index.json"))).toSorted();
+  return Promise.all(found.map((name) => readEntry(name, join(modelsFolder, name))));
+}
+
+/**
+ * A model by name, or a folder in diffusers format by path.
+ * @throws TamiasError `not_found`, or `unsupported` for a pipeline this build has no network for
+ */
+export async function findModel(asked: string): Promise<ModelEntry> {
+  const embedded = join(modelsFolder, asked);
+  const isName = /^[\w.-]+$/.test(asked) && existsSync(join(embedded, "model_index.json"));
+  const folder = isName ? embedded : resolve(asked);
+  if (!existsSync(join(folder, "model_index.json"))) {
+    const names = (await listModels()).map(({ name }) => name);
+    throw new TamiasError("not_found", `There is no model "${asked}".`, {
+      hint: `Give a folder with a model_index.json (diffusers format)${names.length > 0 ? `, or one of: ${names.join(", ")}` : ""}.`,
+    });
+  }
+  const entry = await readEntry(isName ? asked : basename(folder), folder);
+  if (!(entry.pipeline in families))
+    throw new TamiasError(
+      "unsupported",
+      `${folder} is a ${entry.pipeline}; this build runs ${Object.keys(families).join(", ")}.`,
+    );
+  return entry;
+}
+
+async function readEntry(name: string, folder: string): Promise<ModelEntry> {
+  const path = join(folder, "model_index.json");
+  const { _class_name } = parseWith(indexSchema, await readJsonObject(path), path);
+  return { name, folder, pipeline: _class_name, family: families[_class_name] ?? "unknown" };
+}
