@@ -1,5 +1,11 @@
-import type { GenerateEvent } from "./events.ts";
-import type { GenerateOptions } from "./options.ts";
+import { Device, type Stream, TamiasError } from "../../ffi/index.ts";
+import { findPolicy } from "../delta/policies/index.ts";
+import { Ops } from "../nn/index.ts";
+import type { GenerateEvent, Settings } from "./events.ts";
+import { checkSize, FluxPipeline, type FluxRequest } from "./flux.ts";
+import { findModel } from "./models.ts";
+import { checkOptions, type GenerateOptions } from "./options.ts";
+import { Turnstile } from "./turnstile.ts";
 
 export interface OpenOptions {
   /** A model that comes with the package (`listModels`), or a folder in diffusers format. */
@@ -10,20 +16,96 @@ export interface OpenOptions {
   readonly threads?: number | undefined;
 }
 
-/** An opened model on a device. */
-export interface Tamias extends AsyncDisposable {
-  readonly model: string;
-  /** Name of the device. */
-  readonly device: string;
-  /** Makes one picture, telling its progress. Requests on one instance run one after another. */
-  generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void>;
-  close(): Promise<void>;
-}
-
 /**
  * Opens a model: loads its weights onto a device.
  * @throws TamiasError `not_found`, `bad_weights`, `unsupported`, `out_of_memory` …
  */
-export async function open(_options: OpenOptions): Promise<Tamias> {
-  throw new Error("being written");
+export async function open(options: OpenOptions): Promise<Tamias> {
+  const { model, device: backend = "auto", threads } = options;
+  if (typeof model !== "string" || model === "")
+    throw new TamiasError("bad_input", "model: give the name of a model or the path of its folder.");
+  if (!["auto", "cpu", "cuda"].includes(backend))
+    throw new TamiasError("bad_input", `device: "${backend}" is none of auto, cpu, cuda.`);
+  const entry = await findModel(model);
+  using opened = new DisposableStack();
+  const device = opened.use(await Device.open({ backend, threads }));
+  const stream: Stream = opened.use(device.createStream());
+  const ops = opened.use(new Ops(stream));
+  const pipeline = opened.use(await FluxPipeline.load(ops, entry.folder));
+  return new Tamias(entry.name, device, pipeline, opened.move());
+}
+
+/** An opened model on a device. */
+export class Tamias implements AsyncDisposable {
+  readonly model: string;
+  readonly #device: Device;
+  readonly #pipeline: FluxPipeline;
+  readonly #opened: DisposableStack;
+  readonly #turnstile = new Turnstile();
+  #closing = false;
+
+  constructor(model: string, device: Device, pipeline: FluxPipeline, opened: DisposableStack) {
+    this.model = model;
+    this.#device = device;
+    this.#pipeline = pipeline;
+    this.#opened = opened;
+  }
+
+  /** Name of the device. */
+  get device(): string {
+    return this.#device.info().name;
+  }
+
+  /** Bytes of device memory held now. */
+  get deviceBytes(): number {
+    return this.#device.info().bytesAllocated;
+  }
+
+  /**
+   * Makes one picture, telling its progress. Requests on one instance run one after another; leaving the loop early
+   * stops the work.
+   * @throws TamiasError `bad_input` before any work, `aborted` within one step of the signal
+   */
+  async *generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
+    const request = this.#settle(options);
+    const leave = await this.#turnstile.enter(request.signal);
+    try {
+      if (this.#closing) throw new TamiasError("disposed", "This model has been closed.");
+      yield* this.#pipeline.generate(request);
+    } finally {
+      leave();
+    }
+  }
+
+  /** Waits for the request that is running, then frees everything. */
+  async close(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    const leave = await this.#turnstile.enter();
+    this.#opened.dispose();
+    leave();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #settle(options: GenerateOptions): FluxRequest {
+    const { prompt, steps, previewEvery, recordColumns, signal, ...asked } = checkOptions(options);
+    const policy = findPolicy(asked.policy);
+    const { nativeSize, sizeMultiple, defaultGuidance } = this.#pipeline;
+    const settings: Settings = {
+      model: this.model,
+      prompt,
+      width: asked.width ?? asked.height ?? nativeSize,
+      height: asked.height ?? asked.width ?? nativeSize,
+      steps,
+      seed: asked.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!,
+      guidance: asked.guidance ?? defaultGuidance,
+      policy: policy.name,
+    };
+    checkSize("width", settings.width, sizeMultiple);
+    checkSize("height", settings.height, sizeMultiple);
+    return { settings, policy, previewEvery, recordColumns, signal };
+  }
 }
