@@ -1,0 +1,127 @@
+// activate, combine, multiply, gate_residual.
+#include "../common/convert.h"
+#include "../common/loops.h"
+#include "../common/op.h"
+#include "../common/parallel.h"
+#include "kernels.h"
+
+using namespace tamias;
+
+namespace {
+
+// Calls line(offsets, first, count) for pieces of the lines of the nest, on all threads.
+template <int Count, class Line>
+void for_each_line(const Run& run, const LoopNest<Count>& nest, const Line& line) {
+  if (nest.lines == 1) {
+    const int64_t offset[Count] = {};
+    parallel_for(run, nest.length, 1, [&](int64_t begin, int64_t end, int) { line(offset, begin, end - begin); });
+    return;
+  }
+  parallel_for(run, nest.lines, nest.length, [&](int64_t begin, int64_t end, int) {
+    int64_t offset[Count];
+    for (int64_t index = begin; index < end; ++index) {
+      nest.locate(index, offset);
+      line(offset, int64_t{0}, nest.length);
+    }
+  });
+}
+
+}  // namespace
+
+extern "C" int32_t tamias_activate(uint64_t stream, int32_t activation, const tamias_tensor* x,
+                                   const tamias_tensor* out) {
+  return run_op("activate", stream, [&](Op& op) {
+    Op::activation(activation);
+    const View in = op.input("x", x, kF32);
+    const View result = op.output("out", out, kF32);
+    op.same_shape(result, in);
+    op.apart_or_same(result, {in});
+    if (result.empty()) return;
+    op.submit([=](const Run& run) {
+      const auto& kernels = elementwise(run.isa);
+      const LoopNest<2> nest({result, in});
+      for_each_line(run, nest, [&](const int64_t(&offset)[2], int64_t first, int64_t count) {
+        kernels.activate(activation, in.f32() + offset[1] + first * nest.step[1], nest.step[1],
+                         result.f32() + offset[0] + first * nest.step[0], nest.step[0], count);
+      });
+    });
+  });
+}
+
+extern "C" int32_t tamias_combine(uint64_t stream, float alpha, const tamias_tensor* a, float beta,
+                                  const tamias_tensor* b, const tamias_tensor* out) {
+  return run_op("combine", stream, [&](Op& op) {
+    const View left = op.input("a", a, kF32);
+    const View right = op.input("b", b, kF32);
+    const View result = op.output("out", out, kF32);
+    op.same_shape(right, left);
+    op.same_shape(result, left);
+    op.apart_or_same(result, {left, right});
+    if (result.empty()) return;
+    op.submit([=](const Run& run) {
+      const auto& kernels = elementwise(run.isa);
+      const LoopNest<3> nest({result, left, right});
+      for_each_line(run, nest, [&](const int64_t(&offset)[3], int64_t first, int64_t count) {
+        kernels.combine(alpha, left.f32() + offset[1] + first * nest.step[1], nest.step[1], beta,
+                        right.f32() + offset[2] + first * nest.step[2], nest.step[2],
+                        result.f32() + offset[0] + first * nest.step[0], nest.step[0], count);
+      });
+    });
+  });
+}
+
+extern "C" int32_t tamias_multiply(uint64_t stream, const tamias_tensor* a, const tamias_tensor* b,
+                                   const tamias_tensor* out) {
+  return run_op("multiply", stream, [&](Op& op) {
+    const View left = op.input("a", a, kF32);
+    const View right = op.input("b", b, kF32);
+    const View result = op.output("out", out, kF32);
+    op.same_shape(right, left);
+    op.same_shape(result, left);
+    op.apart_or_same(result, {left, right});
+    if (result.empty()) return;
+    op.submit([=](const Run& run) {
+      const auto& kernels = elementwise(run.isa);
+      const LoopNest<3> nest({result, left, right});
+      for_each_line(run, nest, [&](const int64_t(&offset)[3], int64_t first, int64_t count) {
+        kernels.multiply(left.f32() + offset[1] + first * nest.step[1], nest.step[1],
+                         right.f32() + offset[2] + first * nest.step[2], nest.step[2],
+                         result.f32() + offset[0] + first * nest.step[0], nest.step[0], count);
+      });
+    });
+  });
+}
+
+extern "C" int32_t tamias_gate_residual(uint64_t stream, const tamias_tensor* residual, const tamias_tensor* gate,
+                                        const tamias_tensor* x, const tamias_tensor* out) {
+  return run_op("gate_residual", stream, [&](Op& op) {
+    const View base = op.input("residual", residual, kF32, 3, 3);
+    const View gates = op.input("gate", gate, kF32, 2, 2);
+    const View in = op.input("x", x, kF32, 3, 3);
+    const View result = op.output("out", out, kF32, 3, 3);
+    op.same_shape(base, in);
+    op.same_shape(result, in);
+    op.shape(gates, {in.size(0), in.size(2)});
+    op.rows(base);
+    op.rows(in);
+    op.rows(result);
+    op.apart(result, {in, gates});
+    op.apart_or_same(result, {base});
+    Scratch scratch;
+    const F32Rows gate_rows(gates, scratch);
+    op.workspace(scratch);
+    if (result.empty()) return;
+    op.submit([=](const Run& run) {
+      const auto& kernels = elementwise(run.isa);
+      const int64_t tokens = in.size(1);
+      const int64_t d = in.size(2);
+      gate_rows.unpack(run);
+      parallel_for(run, in.size(0) * tokens, d, [&](int64_t begin, int64_t end, int) {
+        for (int64_t row = begin; row < end; ++row) {
+          kernels.gate_residual(base.f32() + row_offset(base, row), gate_rows.row(run, row / tokens),
+                                in.f32() + row_offset(in, row), result.f32() + row_offset(result, row), d);
+        }
+      });
+    });
+  });
+}
