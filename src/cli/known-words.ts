@@ -1,0 +1,62 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { parseWith, readJsonObject } from "../weights/json-file.ts";
+
+const vocabularySchema = z.record(z.string(), z.array(z.string()));
+
+/** The words and phrases a model was trained on, by kind (concepts, colours, backgrounds …). */
+export type Vocabulary = z.output<typeof vocabularySchema>;
+
+/** A word of a prompt that the model has never seen, and the known word most like it. */
+export interface UnknownWord {
+  readonly word: string;
+  readonly nearest?: string;
+}
+
+/** Reads `words.json` of a model's folder; undefined when the model brings none. */
+export async function readVocabulary(folder: string): Promise<Vocabulary | undefined> {
+  const path = join(folder, "words.json");
+  return existsSync(path) ? parseWith(vocabularySchema, await readJsonObject(path), path) : undefined;
+}
+
+/** The prompt's words that are in none of the vocabulary's phrases, each once. */
+export function unknownWords(prompt: string, vocabulary: Vocabulary): UnknownWord[] {
+  const known = new Set(Object.values(vocabulary).flat().flatMap(wordsOf));
+  for (const glue of ["a", "an", "and", "of", "the", "in", "on", "at", "to", "with"]) known.add(glue);
+  const unknown = [...new Set(wordsOf(prompt))].filter((word) => !known.has(word));
+  return unknown.map((word) => {
+    const nearest = nearestWord(word, known);
+    return nearest ? { word, nearest } : { word };
+  });
+}
+
+function wordsOf(text: string): string[] {
+  return text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+}
+
+/** The known word with the fewest edits; undefined when more than a third of the letters would have to change. */
+function nearestWord(word: string, known: Iterable<string>): string | undefined {
+  let nearest: string | undefined;
+  let fewest = Math.max(1, Math.floor(word.length / 3)) + 1;
+  for (const candidate of known) {
+    if (Math.abs(candidate.length - word.length) >= fewest) continue;
+    const edits = editDistance(word, candidate);
+    if (edits < fewest) [nearest, fewest] = [candidate, edits];
+  }
+  return nearest;
+}
+
+/** Levenshtein: letters to insert, remove or replace. */
+export function editDistance(a: string, b: string): number {
+  let above = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const replace = above[column - 1]! + (a[row - 1] === b[column - 1] ? 0 : 1);
+      current.push(Math.min(replace, above[column]! + 1, current[column - 1]! + 1));
+    }
+    above = current;
+  }
+  return above[b.length]!;
+}
