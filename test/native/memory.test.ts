@@ -1,0 +1,71 @@
+import { expect } from "bun:test";
+import { expectEqual, nativeTests, Values } from "./support.ts";
+
+const native = await nativeTests();
+
+native.test("what is written is read back, at any byte offset and length", ({ device, stream, random }) => {
+  const bytes = 5000;
+  using memory = device.tensor("u8", [bytes]);
+  const mirror = new Uint8Array(bytes);
+  stream.write(memory, mirror);
+  for (let round = 0; round < 50; round++) {
+    const from = random.integer(0, bytes - 1);
+    const to = random.integer(from + 1, bytes);
+    const values = Uint8Array.from({ length: to - from }, () => random.integer(0, 255));
+    stream.write(memory.slice(0, from, to), values);
+    mirror.set(values, from);
+    // The library has its own copy by now.
+    values.fill(0);
+  }
+  expect(stream.read(memory, new Uint8Array(bytes))).toEqual(mirror);
+});
+
+native.test("addresses are multiples of 256", ({ device, random }) => {
+  for (let round = 0; round < 20; round++) {
+    using memory = device.allocate(random.integer(1, 100_000));
+    expect(memory.address % 256).toBe(0);
+  }
+});
+
+native.test("the device says what it is and how much it has given out", ({ device }) => {
+  const before = device.info();
+  expect(before.backend).toBe(native.backend);
+  expect(before.name).not.toBe("");
+  expect(before.threads).toBeGreaterThan(0);
+  expect(before.queryGroup).toBeGreaterThan(0);
+  expect(before.tokenGroup).toBeGreaterThan(0);
+  expect(before.bytesTotal).toBeGreaterThanOrEqual(before.bytesFree);
+  expect(before.bytesFree).toBeGreaterThan(0);
+  {
+    using memory = device.allocate(1_000_000);
+    expect(device.info().bytesAllocated).toBe(before.bytesAllocated + memory.bytes);
+    using stream = device.createStream(4096);
+    expect(stream.device.info().bytesAllocated).toBeGreaterThanOrEqual(before.bytesAllocated + 1_004_096);
+  }
+  expect(device.info().bytesAllocated).toBe(before.bytesAllocated);
+});
+
+native.test("too large an allocation is an error that names the bytes", ({ device }) => {
+  const bytes = 2 ** 50;
+  expect(() => device.allocate(bytes)).toThrow(expect.objectContaining({ code: "out_of_memory" }));
+  expect(() => device.allocate(bytes)).toThrow(String(bytes));
+  using memory = device.allocate(1);
+  expect(memory.address).toBeGreaterThan(0);
+});
+
+native.test("a write waits for the work before it, a read for all of it", (bench) => {
+  const size = 4096;
+  const source = bench.uniform([size], -1, 1);
+  const target = bench.output([size]);
+  for (let round = 1; round <= 20; round++) {
+    bench.call("tamias_copy", source.tensor, target.tensor);
+    bench.stream.write(source.tensor, new Float32Array(size).fill(round));
+    bench.call("tamias_combine", 1, target.tensor, 1, source.tensor, target.tensor);
+  }
+  // The last copy saw 19, the last sum adds 20.
+  expectEqual(
+    target.read(),
+    Values.build([size], () => 39),
+    "after 20 rounds",
+  );
+});

@@ -1,0 +1,63 @@
+import { test } from "bun:test";
+import { existsSync } from "node:fs";
+import { type Backend, Device, libraryPath } from "../../../ffi/index.ts";
+import { Bench } from "./bench.ts";
+import { Random } from "./random.ts";
+
+/** Declares tests that run on one backend. */
+export interface NativeTests {
+  readonly backend: Backend;
+  test(name: string, body: (bench: Bench) => void | Promise<void>): void;
+}
+
+/**
+ * The tests' backend: the CPU, or what TAMIAS_TEST_BACKEND names. Without a GPU, CUDA's tests are skipped and the reason
+ * is printed. TAMIAS_TEST_SEED repeats the random inputs of a failed run.
+ */
+export async function nativeTests(): Promise<NativeTests> {
+  const backend = testBackend();
+  const reason = backend === "cuda" ? await whyNoCuda() : undefined;
+  if (reason) console.warn(`Native tests on ${backend} are skipped: ${reason}`);
+  const seed = testSeed();
+  return {
+    backend,
+    test: (name, body) =>
+      test.skipIf(reason !== undefined)(name, async () => {
+        const random = new Random(seed, name);
+        using device = await Device.open({ backend, threads: random.integer(1, 3) });
+        using bench = new Bench(device, random);
+        try {
+          await body(bench);
+        } catch (error) {
+          console.error(`TAMIAS_TEST_SEED=${seed} repeats the inputs of "${name}".`);
+          throw error;
+        }
+      }),
+  };
+}
+
+export function testBackend(): Backend {
+  const wanted = process.env["TAMIAS_TEST_BACKEND"] ?? "cpu";
+  if (wanted !== "cpu" && wanted !== "cuda")
+    throw new Error(`TAMIAS_TEST_BACKEND must be cpu or cuda, got "${wanted}".`);
+  return wanted;
+}
+
+export function testSeed(): number {
+  const given = process.env["TAMIAS_TEST_SEED"];
+  if (given === undefined) return crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+  const seed = Number(given);
+  if (!Number.isSafeInteger(seed))
+    throw new Error(`TAMIAS_TEST_SEED must be a whole number, got "${given}".`);
+  return seed;
+}
+
+async function whyNoCuda(): Promise<string | undefined> {
+  if (!existsSync(libraryPath("cuda"))) return `${libraryPath("cuda")} has not been built.`;
+  try {
+    using device = await Device.open({ backend: "cuda" });
+    return device.backend === "cuda" ? undefined : "The CUDA library is another backend's.";
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
