@@ -5,7 +5,7 @@ import type { Plan, Policy } from "../delta/policy.ts";
 import { DeltaRun, type DensityReport } from "../delta/run.ts";
 import { tileOrder } from "../delta/token-order.ts";
 import { AutoencoderKL } from "../models/autoencoder-kl.ts";
-import { imagePositionIds, packLatents, unpackLatents } from "../models/flux/latents.ts";
+import { imagePositionIds, packLatents, PATCH, unpackLatents } from "../models/flux/latents.ts";
 import { FluxTransformer } from "../models/flux/transformer.ts";
 import { ClipTextModel } from "../models/text/clip.ts";
 import { T5Encoder } from "../models/text/t5.ts";
@@ -20,8 +20,6 @@ import { VelocityLine } from "./velocity-line.ts";
 /** T5 tokens FLUX uses unless the tokenizer asks for fewer. */
 const MAX_TEXT_TOKENS = 512;
 const CLIP_TOKENS = 77;
-/** Latent pixels along each side of a token. */
-const PATCH = 2;
 
 /** A request whose every value is settled. */
 export interface FluxRequest {
