@@ -17,12 +17,20 @@ export interface VerifiedPart {
   readonly ok: boolean;
 }
 
-/** All that the command line touches of the world and of the engine, so that tests can stand in for both. */
+/** What the command line uses of an opened model. */
+export type OpenedModel = Pick<Tamias, "generate" | typeof Symbol.asyncDispose>;
+
+/** What the command line needs of the engine, so that tests can stand in for it. */
+export interface Engine {
+  open(options: OpenOptions): Promise<OpenedModel>;
+  verifyFolder(folder: string, options: { device: OpenOptions["device"] }): Promise<readonly VerifiedPart[]>;
+}
+
+/** All that the command line touches of the world. */
 export interface CliContext {
   readonly stdout: TextSink;
   readonly stderr: TextSink;
   /** Fires on Ctrl-C. */
   readonly signal: AbortSignal;
-  open(options: OpenOptions): Promise<Tamias>;
-  verifyFolder(folder: string, options: { device: OpenOptions["device"] }): Promise<readonly VerifiedPart[]>;
+  readonly engine: Engine;
 }

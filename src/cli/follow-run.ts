@@ -1,6 +1,6 @@
 import { throwIfAborted } from "../../ffi/errors.ts";
 import type { ResultEvent, StartEvent, StepEvent } from "../pipeline/events.ts";
-import type { Tamias } from "../pipeline/open.ts";
+import type { OpenedModel } from "./context.ts";
 import type { GenerateOptions } from "../pipeline/options.ts";
 import type { FollowedRun } from "./generate-report.ts";
 import type { Outputs } from "./outputs.ts";
@@ -11,7 +11,7 @@ import type { Progress } from "./progress.ts";
  * @throws TamiasError whatever the run throws; `aborted` when the signal fires
  */
 export async function followRun(
-  tamias: Tamias,
+  tamias: Pick<OpenedModel, "generate">,
   request: GenerateOptions,
   { signal, progress, outputs }: { signal: AbortSignal; progress: Progress; outputs?: Outputs },
 ): Promise<FollowedRun> {

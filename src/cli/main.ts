@@ -1,43 +1,9 @@
-import { runCli } from "./program.ts";
-import type { TextSink } from "./context.ts";
+import { runProcess } from "./run-process.ts";
 
-/** Runs the command line of this process and ends the process with its exit code. */
-async function main(): Promise<void> {
-  const interrupt = new AbortController();
-  // The first Ctrl-C or kill asks the work to stop; the second does not wait for it.
-  for (const name of ["SIGINT", "SIGTERM"] as const)
-    process.on(name, () => {
-      if (interrupt.signal.aborted) process.exit(130);
-      interrupt.abort();
-    });
-
-  const code = await runCli(process.argv.slice(2), {
-    stdout: textSink(process.stdout),
-    stderr: textSink(process.stderr),
-    signal: interrupt.signal,
-    // Imported when needed, so that --help and usage errors answer at once.
+if (import.meta.main)
+  await runProcess({
+    // Imported when needed, so that --help and mistakes in the command line answer at once.
     open: async (options) => (await import("../pipeline/open.ts")).open(options),
     verifyFolder: async (folder, options) =>
       (await import("../pipeline/verify.ts")).verifyFolder(folder, options),
   });
-  await Promise.all([flush(process.stdout), flush(process.stderr)]);
-  process.exit(code);
-}
-
-function textSink(stream: NodeJS.WriteStream): TextSink {
-  // A reader that went away (`| head`) is no error.
-  stream.on("error", () => {});
-  return {
-    isTerminal: stream.isTTY,
-    get columns() {
-      return stream.columns || 80;
-    },
-    write: (text) => void stream.write(text),
-  };
-}
-
-function flush(stream: NodeJS.WriteStream): Promise<void> {
-  return new Promise((resolve) => stream.write("", () => resolve()));
-}
-
-if (import.meta.main) await main();

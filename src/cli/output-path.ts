@@ -25,7 +25,7 @@ export async function ensureFolderWritable(folder: string): Promise<void> {
       return await access(existing, constants.W_OK | constants.X_OK);
     } catch (cause) {
       throw new TamiasError("io", `The folder ${existing} cannot be written to.`, {
-        hint: "Choose another place with --out.",
+        hint: "Choose another place, or change its permissions.",
         cause,
       });
     }

@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
+import { TamiasError } from "../../ffi/errors.ts";
 import { writeFileAtomically } from "../media/atomic-write.ts";
 import { encodePng } from "../media/png.ts";
 import type { Picture } from "../pipeline/events.ts";
@@ -13,6 +14,16 @@ export async function writePicture(
   picture: Picture,
   metadata: Record<string, string> = {},
 ): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   await writeFileAtomically(path, encodePng(picture, metadata));
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (cause) {
+    throw new TamiasError("io", `The folder ${folder} cannot be made (${(cause as Error).message}).`, {
+      cause,
+    });
+  }
 }

@@ -37,7 +37,7 @@ interface GenerateArguments extends OutputPaths {
 export function generateCommand(context: CliContext, finish: (code: number) => void): Command {
   const size = wholeNumber(16, MAX_SIZE);
   return new Command("generate")
-    .description("make a picture from a prompt")
+    .description("Make a picture from a prompt")
     .addArgument(new Argument("<prompt>", "what to draw"))
     .addOption(
       new Option("-m, --model <model>", "an embedded model, or a folder in diffusers format")
@@ -98,7 +98,10 @@ async function generate(prompt: string, options: GenerateArguments, context: Cli
   progress.phase(`loading ${model.name}`);
   const began = performance.now();
   const { device, threads } = options;
-  await using tamias = await untilAborted(context.open({ model: options.model, device, threads }), signal);
+  await using tamias = await untilAborted(
+    context.engine.open({ model: options.model, device, threads }),
+    signal,
+  );
   const loadSeconds = (performance.now() - began) / 1000;
 
   progress.phase("encoding the prompt");

@@ -13,12 +13,12 @@ interface ModelsArguments {
 /** `tamias models`: what there is; `tamias models words NAME`: what a model can draw. */
 export function modelsCommand(context: CliContext, finish: (code: number) => void): Command {
   const models = new Command("models")
-    .description("list the models that come with Tamias")
+    .description("List the models that come with Tamias")
     .option("--json", "print one JSON object on standard output")
     .action(async (options: ModelsArguments) => finish(await list(options, context)));
   models
     .command("words")
-    .description("list the words a model was trained on")
+    .description("List the words a model was trained on")
     .argument("<model>", "a model's name or folder")
     .option("--json", "print one JSON object on standard output")
     .action(async (name: string, _own: ModelsArguments, command: Command) =>

@@ -7,7 +7,7 @@ import { table } from "../format.ts";
 /** `tamias policies`: the ways to spend less than dense. */
 export function policiesCommand(context: CliContext, finish: (code: number) => void): Command {
   return new Command("policies")
-    .description("list the policies, from the most faithful to the fastest")
+    .description("List the policies, from the most faithful to the fastest")
     .option("--json", "print one JSON object on standard output")
     .action(({ json }: { json?: boolean }) => {
       const rows = policies.map(({ name, description }) => ({ name, description }));

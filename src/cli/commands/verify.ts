@@ -14,7 +14,7 @@ interface VerifyArguments {
 /** `tamias verify DIR`: compares every part of a model with golden outputs beside its weights. */
 export function verifyCommand(context: CliContext, finish: (code: number) => void): Command {
   return new Command("verify")
-    .description("compare a model's parts with the golden outputs in its folder")
+    .description("Compare a model's parts with the golden outputs in its folder")
     .argument("<folder>", "a folder in diffusers format with golden.safetensors")
     .addOption(deviceOption())
     .option("--json", "print one JSON object on standard output")
@@ -28,7 +28,7 @@ async function verify(
   { device, json }: VerifyArguments,
   context: CliContext,
 ): Promise<number> {
-  const parts = await untilAborted(context.verifyFolder(folder, { device }), context.signal);
+  const parts = await untilAborted(context.engine.verifyFolder(folder, { device }), context.signal);
   const ok = parts.every((part) => part.ok);
   if (json) {
     context.stdout.write(`${JSON.stringify({ folder, ok, parts }, null, 2)}\n`);
