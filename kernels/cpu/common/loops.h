@@ -20,13 +20,28 @@ struct LoopNest {
 
   explicit LoopNest(const View (&views)[Count]);
 
-  // Offsets in elements of line `index` of each tensor.
-  void locate(int64_t index, int64_t (&offset)[Count]) const {
-    for (int t = 0; t < Count; ++t) offset[t] = 0;
+  // A line's place: offsets in elements of each tensor.
+  struct Place {
+    int64_t index[TAMIAS_MAX_RANK] = {};
+    int64_t offset[Count] = {};
+  };
+
+  Place at(int64_t line) const {
+    Place place;
     for (int axis = rank - 1; axis >= 0; --axis) {
-      const int64_t i = index % shape[axis];
-      index /= shape[axis];
-      for (int t = 0; t < Count; ++t) offset[t] += i * stride[t][axis];
+      place.index[axis] = line % shape[axis];
+      line /= shape[axis];
+      for (int t = 0; t < Count; ++t) place.offset[t] += place.index[axis] * stride[t][axis];
+    }
+    return place;
+  }
+
+  void advance(Place& place) const {
+    for (int axis = rank - 1; axis >= 0; --axis) {
+      for (int t = 0; t < Count; ++t) place.offset[t] += stride[t][axis];
+      if (++place.index[axis] < shape[axis]) return;
+      place.index[axis] = 0;
+      for (int t = 0; t < Count; ++t) place.offset[t] -= shape[axis] * stride[t][axis];
     }
   }
 };

@@ -3,30 +3,10 @@
 #include "../common/loops.h"
 #include "../common/op.h"
 #include "../common/parallel.h"
+#include "for_each_line.h"
 #include "kernels.h"
 
 using namespace tamias;
-
-namespace {
-
-// Calls line(offsets, first, count) for pieces of the lines of the nest, on all threads.
-template <int Count, class Line>
-void for_each_line(const Run& run, const LoopNest<Count>& nest, const Line& line) {
-  if (nest.lines == 1) {
-    const int64_t offset[Count] = {};
-    parallel_for(run, nest.length, 1, [&](int64_t begin, int64_t end, int) { line(offset, begin, end - begin); });
-    return;
-  }
-  parallel_for(run, nest.lines, nest.length, [&](int64_t begin, int64_t end, int) {
-    int64_t offset[Count];
-    for (int64_t index = begin; index < end; ++index) {
-      nest.locate(index, offset);
-      line(offset, int64_t{0}, nest.length);
-    }
-  });
-}
-
-}  // namespace
 
 extern "C" int32_t tamias_activate(uint64_t stream, int32_t activation, const tamias_tensor* x,
                                    const tamias_tensor* out) {
