@@ -13,9 +13,9 @@ namespace {
 float f8_to_f32(uint8_t bits) {
   const int exponent = bits >> 3 & 15;
   const int mantissa = bits & 7;
-  if (exponent == 15 && mantissa == 7) return std::numeric_limits<float>::quiet_NaN();
-  const float magnitude =
-      exponent ? std::ldexp(8.0f + static_cast<float>(mantissa), exponent - 10) : std::ldexp(static_cast<float>(mantissa), -9);
+  const float units = static_cast<float>(exponent ? 8 + mantissa : mantissa);
+  const float magnitude = exponent == 15 && mantissa == 7 ? std::numeric_limits<float>::quiet_NaN()
+                                                          : std::ldexp(units, exponent ? exponent - 10 : -9);
   return bits & 0x80 ? -magnitude : magnitude;
 }
 
@@ -26,7 +26,7 @@ uint8_t f32_to_f8(float value) {
   if (magnitude >= 448.0f) return sign | 0x7e;
   int exponent;
   std::frexp(magnitude, &exponent);  // magnitude in [2^(exponent - 1), 2^exponent)
-  const int power = exponent - 1 < -6 ? -6 : exponent - 1;
+  const int power = magnitude == 0 || exponent - 1 < -6 ? -6 : exponent - 1;
   // In units of the last mantissa bit; a carry into the next power of two gives the right bits by itself.
   const int units = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 3 - power)));
   return static_cast<uint8_t>(sign | (((power + 6) << 3) + units));

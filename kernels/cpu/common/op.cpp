@@ -96,7 +96,9 @@ View Op::view(const char* name, const tamias_tensor* tensor, Types types, int ra
   for (int axis = 0; axis < view.rank; ++axis) {
     const int64_t length = view.shape[axis] = tensor->shape[axis];
     const int64_t stride = view.stride[axis] = tensor->stride[axis];
-    if (length < 0) refuse("%s has a negative dimension: %s", name, view.shape_text().c_str());
+    if (length < 0) {
+      refuse("%s has a negative dimension: %s", name, tamias::shape_text(tensor->shape, view.rank).c_str());
+    }
     if (stride < 0) refuse("%s has stride %lld in dimension %d, expected 0 or more", name, (long long)stride, axis);
     if (length > kMostElements) refuse("%s has a dimension of %lld elements", name, (long long)length);
     if (length == 0) {
