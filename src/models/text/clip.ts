@@ -1,0 +1,164 @@
+import { z } from "zod";
+import { type DeviceTensor, TamiasError } from "../../../ffi/index.ts";
+import { type Linear, Mlp, type Ops, Parameters } from "../../nn/index.ts";
+import type { Checkpoint } from "../../weights/checkpoint.ts";
+import { parseWith } from "../../weights/json-file.ts";
+
+const configSchema = z.looseObject({
+  vocab_size: z.int().positive(),
+  hidden_size: z.int().positive(),
+  intermediate_size: z.int().positive(),
+  num_hidden_layers: z.int().positive(),
+  num_attention_heads: z.int().positive(),
+  max_position_embeddings: z.int().positive(),
+  hidden_act: z.enum(["quick_gelu", "gelu"]),
+  layer_norm_eps: z.number().positive().default(1e-5),
+  eos_token_id: z.int(),
+});
+
+/** Configurations written before transformers 4.31 say 2, whatever the tokenizer's end token is. */
+const LEGACY_EOS = 2;
+
+interface Layer {
+  readonly norm1: Linear;
+  readonly q: Linear;
+  readonly k: Linear;
+  readonly v: Linear;
+  readonly out: Linear;
+  readonly norm2: Linear;
+  readonly mlp: Mlp;
+}
+
+/** Owned by the caller. */
+export interface ClipStates {
+  /** [batch, tokens, width], after the final norm. */
+  readonly lastHiddenState: DeviceTensor;
+  /** [batch, width]: the state at the end token. */
+  readonly pooled: DeviceTensor;
+}
+
+/** CLIP's text model (Radford et al. 2021, arXiv 2103.00020; transformers' `CLIPTextModel`). */
+export class ClipTextModel implements Disposable {
+  readonly maxTokens: number;
+  readonly #ops: Ops;
+  readonly #parameters: Parameters;
+  readonly #config: z.output<typeof configSchema>;
+  readonly #tokens: DeviceTensor;
+  readonly #positions: DeviceTensor;
+  readonly #layers: readonly Layer[];
+  readonly #finalNorm: Linear;
+
+  static load(ops: Ops, checkpoint: Checkpoint): ClipTextModel {
+    const config = parseWith(configSchema, checkpoint.config, `${checkpoint.folder}/config.json`);
+    // transformers 5 dropped the prefix that older checkpoints have.
+    const prefix = checkpoint.has("text_model.final_layer_norm.weight") ? "text_model." : "";
+    using cleanup = new DisposableStack();
+    const model = new ClipTextModel(ops, cleanup.use(new Parameters(ops, checkpoint)), config, prefix);
+    cleanup.move();
+    return model;
+  }
+
+  private constructor(ops: Ops, parameters: Parameters, config: z.output<typeof configSchema>, prefix: string) {
+    const { hidden_size: width, intermediate_size: hidden } = config;
+    this.#ops = ops;
+    this.#parameters = parameters;
+    this.#config = config;
+    this.maxTokens = config.max_position_embeddings;
+    const embedding = (name: string, rows: number) =>
+      parameters.tensor(`${prefix}embeddings.${name}_embedding.weight`, [rows, width]);
+    this.#tokens = embedding("token", config.vocab_size);
+    this.#positions = embedding("position", this.maxTokens);
+    this.#layers = Array.from({ length: config.num_hidden_layers }, (_, index): Layer => {
+      const at = `${prefix}encoder.layers.${index}`;
+      const projection = (name: string) => parameters.linear(`${at}.self_attn.${name}_proj`, width, width);
+      return {
+        norm1: parameters.norm(`${at}.layer_norm1`, width),
+        q: projection("q"),
+        k: projection("k"),
+        v: projection("v"),
+        out: projection("out"),
+        norm2: parameters.norm(`${at}.layer_norm2`, width),
+        mlp: new Mlp(
+          parameters,
+          parameters.linear(`${at}.mlp.fc1`, width, hidden),
+          parameters.linear(`${at}.mlp.fc2`, hidden, width),
+          config.hidden_act === "gelu" ? "geluErf" : "quickGelu",
+        ),
+      };
+    });
+    this.#finalNorm = parameters.norm(`${prefix}final_layer_norm`, width);
+  }
+
+  /** @param sequences token ids of equal length, at most `maxTokens` */
+  encode(sequences: readonly Int32Array[]): ClipStates {
+    const ops = this.#ops;
+    const { hidden_size: width, num_attention_heads: heads, layer_norm_eps: epsilon } = this.#config;
+    const batch = sequences.length;
+    const tokens = checkSequences("CLIP", sequences, this.maxTokens);
+
+    using states = ops.temporary([batch, tokens, width]);
+    embed(ops, this.#tokens, sequences, states);
+    ops.combine(1, states, 1, this.#positions.slice(0, 0, tokens).reshape(1, tokens, width).expand(batch, tokens, width), states);
+    using normed = ops.temporary(states.shape);
+    using q = ops.temporary(states.shape);
+    using k = ops.temporary(states.shape);
+    using v = ops.temporary(states.shape);
+    using attended = ops.temporary(states.shape);
+    const byHead = (x: DeviceTensor) => x.reshape(batch, tokens, heads, width / heads).permute(0, 2, 1, 3);
+    for (const layer of this.#layers) {
+      ops.layerNorm(states, normed, epsilon, layer.norm1);
+      ops.linear(normed, layer.q, q);
+      ops.linear(normed, layer.k, k);
+      ops.linear(normed, layer.v, v);
+      ops.attention({ q: byHead(q), k: byHead(k), v: byHead(v) }, byHead(attended), {
+        scale: (width / heads) ** -0.5,
+        causal: true,
+      });
+      ops.linearAdd(attended, layer.out, states);
+      ops.layerNorm(states, normed, epsilon, layer.norm2);
+      layer.mlp.dense(ops, normed, attended);
+      ops.combine(1, states, 1, attended, states);
+    }
+    const lastHiddenState = ops.lasting(states.shape);
+    ops.layerNorm(states, lastHiddenState, epsilon, this.#finalNorm);
+    const pooled = ops.lasting([batch, width]);
+    sequences.forEach((ids, item) => {
+      const end = this.#endPosition(ids);
+      ops.copy(lastHiddenState.slice(0, item, item + 1).select(1, end), pooled.slice(0, item, item + 1));
+    });
+    return { lastHiddenState, pooled };
+  }
+
+  [Symbol.dispose](): void {
+    this.#parameters[Symbol.dispose]();
+  }
+
+  /** Where the pooled state is read: the first end token, or with a legacy configuration the highest id. */
+  #endPosition(ids: Int32Array): number {
+    const eos = this.#config.eos_token_id;
+    return Math.max(0, ids.indexOf(eos === LEGACY_EOS ? Math.max(...ids) : eos));
+  }
+}
+
+/**
+ * Length of a batch of token sequences.
+ * @throws TamiasError `bad_input` when they are empty, differ in length, or are too long
+ */
+export function checkSequences(model: string, sequences: readonly Int32Array[], most = Number.POSITIVE_INFINITY): number {
+  const tokens = sequences[0]?.length ?? 0;
+  if (tokens === 0 || tokens > most || sequences.some(({ length }) => length !== tokens))
+    throw new TamiasError(
+      "bad_input",
+      `${model} takes sequences of one length from 1 to ${most} tokens, got [${sequences.map(({ length }) => length).join(", ")}].`,
+    );
+  return tokens;
+}
+
+/** Looks token ids up in an embedding table. @param out [batch, tokens, width] */
+export function embed(ops: Ops, table: DeviceTensor, sequences: readonly Int32Array[], out: DeviceTensor): void {
+  const [, , width = 0] = out.shape;
+  const ids = Int32Array.from(sequences.flatMap((sequence) => [...sequence]));
+  using indices = ops.temporary([ids.length], "i32");
+  ops.stream.write(indices, ids);
+  ops.gatherRows(table, indices, out.reshape(ids.length, width));
+}
