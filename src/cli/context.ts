@@ -23,7 +23,10 @@ export type OpenedModel = Pick<Tamias, "generate" | typeof Symbol.asyncDispose>;
 /** What the command line needs of the engine, so that tests can stand in for it. */
 export interface Engine {
   open(options: OpenOptions): Promise<OpenedModel>;
-  verifyFolder(folder: string, options: { device: OpenOptions["device"] }): Promise<readonly VerifiedPart[]>;
+  verifyFolder(
+    folder: string,
+    options: { device: NonNullable<OpenOptions["device"]> },
+  ): Promise<readonly VerifiedPart[]>;
 }
 
 /** All that the command line touches of the world. */
