@@ -65,7 +65,7 @@ TAMIAS_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
 }
 TAMIAS_INLINE Vec sqrt(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
 TAMIAS_INLINE Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
-// In two steps, so that results among the subnormals are right. |whole| <= 250.
+// In two steps, so that 2^128 times a number below 1 is right. |whole| <= 250.
 TAMIAS_INLINE Vec scale_by_power_of_2(Vec a, Vec whole) {
   const __m256i power = _mm256_cvtps_epi32(whole.v);
   const __m256i half = _mm256_srai_epi32(power, 1);

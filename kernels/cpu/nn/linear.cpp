@@ -19,7 +19,7 @@ constexpr int64_t kPanelElements = 1 << 20;
 constexpr int64_t kFewestPanelRows = 64;
 
 // Blocks of x small enough that the product is still in the second-level cache when bias and activation come.
-constexpr int64_t kBlockElements = 1 << 18;
+constexpr int64_t kBlockElements = 1 << 20;
 constexpr int64_t kFewestBlockRows = 128;
 
 // Rows of x and out at regular distances, and rows of W as F32.
