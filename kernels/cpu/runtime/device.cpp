@@ -9,23 +9,13 @@
 
 #include "../common/failure.h"
 #include "event.h"
+#include "exit.h"
 #include "stream.h"
 
 namespace tamias {
 namespace {
 
 constexpr int kMostThreads = 1024;
-
-// Open devices, so that the end of the process finds their streams.
-struct OpenDevices {
-  std::mutex mutex;
-  std::set<uint64_t> handles;
-};
-
-OpenDevices& open_devices() {
-  static OpenDevices& devices = *new OpenDevices;
-  return devices;
-}
 
 std::vector<std::shared_ptr<Stream>> streams_among(const std::set<uint64_t>& handles) {
   std::vector<std::shared_ptr<Stream>> streams;
@@ -92,26 +82,6 @@ void Device::close() {
   for (const auto& stream : streams) stream->close();
 }
 
-namespace {
-
-// Threads that still compute while static objects are destroyed would crash the host's exit.
-struct AtExit {
-  AtExit() { open_devices(); }
-  ~AtExit() {
-    std::set<uint64_t> handles;
-    {
-      const std::lock_guard lock(open_devices().mutex);
-      handles = open_devices().handles;
-    }
-    for (const uint64_t handle : handles) {
-      const auto device = std::static_pointer_cast<Device>(registry::find(HandleKind::device, handle));
-      if (device) device->abandon();
-    }
-  }
-} at_exit;
-
-}  // namespace
-
 void Device::abandon() {
   for (const auto& stream : streams_among(owned())) stream->abandon();
 }
@@ -136,10 +106,7 @@ extern "C" int32_t tamias_device_open(int32_t index, int32_t threads, uint64_t* 
     }
     const Isa isa = choose_isa();
     const uint64_t handle = add_handle(std::make_shared<Device>(threads ? threads : available_threads(), isa));
-    {
-      const std::lock_guard lock(open_devices().mutex);
-      open_devices().handles.insert(handle);
-    }
+    remember_open_device(handle);
     *device = handle;
   });
 }
@@ -147,10 +114,7 @@ extern "C" int32_t tamias_device_open(int32_t index, int32_t threads, uint64_t* 
 extern "C" int32_t tamias_device_close(uint64_t device) {
   return guarded("device_close", [&] {
     const auto closed = remove_handle<Device>(device);
-    {
-      const std::lock_guard lock(open_devices().mutex);
-      open_devices().handles.erase(device);
-    }
+    forget_open_device(device);
     closed->close();
   });
 }

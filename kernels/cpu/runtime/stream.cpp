@@ -8,6 +8,7 @@
 #include "../common/registry.h"
 #include "allocations.h"
 #include "device.h"
+#include "exit.h"
 
 namespace tamias {
 
@@ -140,6 +141,7 @@ void Stream::work() {
     }
     task = nullptr;  // what it holds goes before anybody is told that it is done
 
+    note_finished_task();
     lock.lock();
     if (!failure.empty() && failure_.empty()) failure_ = std::move(failure);
     ++finished_count_;
