@@ -18,8 +18,8 @@ void convert_from_f32(int32_t dtype, const float* in, int64_t count, void* out);
 // One element of any dtype, rounded to nearest and saturated; `element` gets dtype_size(dtype) bytes.
 void convert_scalar(double value, int32_t dtype, void* element);
 
-// A small parameter, [d] or [n, d], as F32 rows: read in place where it is that already, otherwise unpacked into scratch
-// memory when the closure starts.
+// A small parameter, [d] or [n, d], as F32 rows: read in place where it is that already, otherwise unpacked into
+// scratch memory when the closure starts.
 class F32Rows {
  public:
   F32Rows() = default;

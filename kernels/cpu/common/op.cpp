@@ -21,7 +21,8 @@ std::string types_text(Types types) {
   return text;
 }
 
-// Whether two index tuples might share an element: sorted by stride, each step must pass all that the smaller ones span.
+// Whether two index tuples might share an element: sorted by stride, each step must pass all that the smaller ones
+// span.
 bool repeats(const View& view) {
   int axes[TAMIAS_MAX_RANK];
   int count = 0;

@@ -1,5 +1,5 @@
-// Live handles. A handle names a kind, a slot and the slot's generation, so that a stale or foreign number is found out.
-// It fits in 53 bits and survives a JavaScript number.
+// Live handles. A handle names a kind, a slot and the slot's generation, so that a stale or foreign number is found
+// out. It fits in 53 bits and survives a JavaScript number.
 #pragma once
 
 #include <cstdint>
