@@ -36,6 +36,12 @@ export class Bench implements Disposable {
     return this.device.backend === "cuda" ? ["bf16"] : ["f32", "bf16", "f16"];
   }
 
+  /** A number of neighbouring queries or tokens that this backend can treat as one group. */
+  group(): number {
+    if (this.device.backend === "cuda") return this.device.info().queryGroup;
+    return this.random.pick([1, 2, 7, 16, 33, 64, 128, 192, this.random.integer(1, 200)]);
+  }
+
   /** Standard normal values. */
   normal(shape: readonly number[], options: OperandOptions = {}): Operand {
     return this.input(

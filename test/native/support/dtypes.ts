@@ -47,17 +47,21 @@ function decodeF8(code: number): number {
   return sign * (exponent === 0 ? mantissa * 2 ** -9 : (8 + mantissa) * 2 ** (exponent - 10));
 }
 
-/** Nearest, ties to even, saturated at 448: found by looking, the format has 127 magnitudes. */
+/** Nearest, ties to even, saturated at 448. */
 function encodeF8(value: number): number {
   if (Number.isNaN(value)) return 0x7f;
   const sign = value < 0 || Object.is(value, -0) ? 0x80 : 0;
-  const magnitude = Math.abs(value);
-  let best = 0;
-  for (let code = 1; code < 0x7f; code++) {
-    const nearer = Math.abs(decodeF8(code) - magnitude) - Math.abs(decodeF8(best) - magnitude);
-    if (nearer < 0 || (nearer === 0 && code % 2 === 0)) best = code;
-  }
-  return sign | best;
+  const magnitude = Math.min(448, Math.abs(value));
+  const exponent = Math.max(-6, Math.floor(Math.log2(magnitude)));
+  const steps = roundToEven(magnitude / 2 ** (exponent - 3));
+  // A mantissa that rounds up to 16 carries into the exponent by itself.
+  return sign | Math.min(0x7e, steps < 8 ? steps : ((exponent + 7) << 3) + steps - 8);
+}
+
+function roundToEven(value: number): number {
+  const below = Math.floor(value);
+  const rest = value - below;
+  return rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below;
 }
 
 const codecs: Record<DType, Codec> = {
