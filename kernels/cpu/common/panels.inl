@@ -62,7 +62,7 @@ TAMIAS_INLINE void prefetch_row(const RowSource& source, const int32_t* rows, in
 }
 
 // out[chunk][row][kChunk]; rows up to a multiple of kRows are 0.
-static void pack_chunked(const RowSource& source, const int32_t* rows, int64_t count, int64_t depth, float* out) {
+[[maybe_unused]] static void pack_chunked(const RowSource& source, const int32_t* rows, int64_t count, int64_t depth, float* out) {
   const int64_t padded = round_up(count, kRows);
   with_dtype(source.dtype, [&](auto constant) {
     constexpr int dtype = decltype(constant)::kValue;
@@ -85,7 +85,7 @@ static void pack_chunked(const RowSource& source, const int32_t* rows, int64_t c
 }
 
 // Columns [first, first + columns) of the rows: out[column / kRows][row][kRows], strips strip_stride(capacity) apart.
-static void pack_strips(const RowSource& source, const int32_t* rows, int64_t count, int64_t first, int64_t columns,
+[[maybe_unused]] static void pack_strips(const RowSource& source, const int32_t* rows, int64_t count, int64_t first, int64_t columns,
                         int64_t capacity, float* out) {
   const int64_t stride = strip_stride(capacity);
   with_dtype(source.dtype, [&](auto constant) {
@@ -104,7 +104,7 @@ static void pack_strips(const RowSource& source, const int32_t* rows, int64_t co
 }
 
 // Columns [first, first + columns) of the rows: out[column / kPanel][row][kPanel], panels capacity * kPanel apart.
-static void pack_panels(const RowSource& source, const int32_t* rows, int64_t count, int64_t first, int64_t columns,
+[[maybe_unused]] static void pack_panels(const RowSource& source, const int32_t* rows, int64_t count, int64_t first, int64_t columns,
                         int64_t capacity, float* out) {
   with_dtype(source.dtype, [&](auto constant) {
     constexpr int dtype = decltype(constant)::kValue;
@@ -141,7 +141,7 @@ TAMIAS_INLINE void transpose(Vec (&square)[kWidth]) {
 }
 
 // out[d][kPanel] = factor * in[row][d] for up to kPanel rows; columns of missing rows are 0.
-static void pack_transposed(const float* in, int64_t stride, int64_t rows, int64_t depth, float factor, float* out) {
+[[maybe_unused]] static void pack_transposed(const float* in, int64_t stride, int64_t rows, int64_t depth, float factor, float* out) {
   const Vec scale = set(factor);
   for (int64_t half = 0; half < kPanel; half += kWidth) {
     for (int64_t d = 0; d < depth; d += kWidth) {
@@ -197,7 +197,7 @@ TAMIAS_INLINE void dot_rows(const float* a, const float* b, int64_t depth, bool 
 }
 
 // a: as pack_chunked left `count` rows; b: [depth][kPanel]; c: [count rounded up to kRows][kPanel].
-static void dot_tile(const float* a, int64_t count, int64_t depth, const float* b, float* c) {
+[[maybe_unused]] static void dot_tile(const float* a, int64_t count, int64_t depth, const float* b, float* c) {
   const int64_t padded = round_up(count, kRows);
   for (int64_t first = 0; first < depth; first += kChunk) {
     const int64_t columns = depth - first < kChunk ? depth - first : kChunk;
@@ -276,7 +276,7 @@ static OuterRows outer_rows_of(int64_t rows) {
 
 // a: strips of `rows` columns, packed with `capacity`; b: [depth][kPanel]; c: [rows][kPanel], rows `stride` apart.
 template <Sum sum>
-static void outer_tile(const float* a, int64_t capacity, int64_t rows, int64_t depth, const float* b,
+[[maybe_unused]] static void outer_tile(const float* a, int64_t capacity, int64_t rows, int64_t depth, const float* b,
                        const float* scale, float* c, int64_t stride) {
   for (int64_t r = 0; r < rows; r += kRows) {
     const int64_t count = rows - r < kRows ? rows - r : kRows;
