@@ -40,6 +40,22 @@ test.each(["SIGINT", "SIGTERM"] as const)(
   },
 );
 
+test("npx's entry starts Bun, passes arguments and hands on the exit code", async () => {
+  const run = (...args: string[]) =>
+    Bun.spawn(["node", join(import.meta.dir, "../../bin/tamias.mjs"), ...args], {
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+  const good = run("policies");
+  expect(await good.exited).toBe(0);
+  expect(await good.stdout.text()).toStartWith("exact");
+  const bad = run("generate", "a fox", "--steps", "many");
+  expect(await bad.exited).toBe(2);
+  expect(await bad.stderr.text()).toStartWith(
+    "tamias: option '--steps <number>' argument 'many' is invalid.",
+  );
+});
+
 test("a reader that goes away is no error", async () => {
   const child = Bun.spawn(["sh", "-c", `"${process.execPath}" "${program}" --help | head -1; true`], {
     stdout: "pipe",
