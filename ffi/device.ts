@@ -4,7 +4,7 @@ import { TamiasError } from "./errors.ts";
 import { Event } from "./event.ts";
 import { type Backend, NativeLibrary } from "./library.ts";
 import { Stream } from "./stream.ts";
-import { DeviceTensor } from "./tensor.ts";
+import { checkShape, DeviceTensor, elementCount } from "./tensor.ts";
 
 const INFO_BYTES = 176;
 
@@ -64,6 +64,11 @@ export class Device implements Disposable {
     return this.#handle;
   }
 
+  /** Whether this device has been closed, and with it all that was made from it. */
+  get isClosed(): boolean {
+    return this.#handle === undefined;
+  }
+
   get backend(): Backend {
     return this.library.backend;
   }
@@ -98,7 +103,8 @@ export class Device implements Disposable {
 
   /** An uninitialised contiguous tensor that owns its memory. */
   tensor(dtype: DType, shape: readonly number[]): DeviceTensor {
-    const elements = shape.reduce((product, size) => product * size, 1);
+    checkShape(shape);
+    const elements = elementCount(shape);
     const allocation = this.allocate(Math.max(1, elements) * dtypes[dtype].bytes);
     return new DeviceTensor(allocation, dtype, shape, undefined, 0, () => allocation[Symbol.dispose]());
   }

@@ -46,6 +46,7 @@ export class Event implements Disposable {
   [Symbol.dispose](): void {
     const handle = this.#handle;
     this.#handle = undefined;
-    if (handle !== undefined) this.device.library.call("tamias_event_destroy", handle);
+    if (handle !== undefined && !this.device.isClosed)
+      this.device.library.call("tamias_event_destroy", handle);
   }
 }

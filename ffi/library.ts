@@ -133,7 +133,7 @@ function toNative(name: string, index: number, type: ArgumentType, value: unknow
       if (typeof value !== "number" || Number.isNaN(value)) throw wrong("a number");
       return value;
     case "u64":
-      if (typeof value === "bigint" && value >= 0n) return value;
+      if (typeof value === "bigint" && BigInt.asUintN(64, value) === value) return value;
       if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number;
       throw wrong("a non-negative integer");
     case "tensor":

@@ -77,7 +77,8 @@ export class Stream implements Disposable {
   [Symbol.dispose](): void {
     const handle = this.#handle;
     this.#handle = undefined;
-    if (handle !== undefined) this.device.library.call("tamias_stream_destroy", handle);
+    if (handle !== undefined && !this.device.isClosed)
+      this.device.library.call("tamias_stream_destroy", handle);
   }
 
   #check(tensor: DeviceTensor, values: ArrayBufferView): void {

@@ -28,15 +28,7 @@ export class DeviceTensor implements Disposable {
     byteOffset = 0,
     release?: () => void,
   ) {
-    if (
-      shape.length === 0 ||
-      shape.length > MAX_RANK ||
-      shape.some((size) => !Number.isSafeInteger(size) || size < 0)
-    )
-      throw new TamiasError(
-        "bad_input",
-        `A tensor needs 1 to ${MAX_RANK} dimensions of whole sizes, got [${shape.join(", ")}].`,
-      );
+    checkShape(shape);
     this.allocation = allocation;
     this.dtype = dtype;
     this.shape = shape;
@@ -159,6 +151,16 @@ export class DeviceTensor implements Disposable {
       throw new TamiasError("bad_input", `[${this.shape.join(", ")}] has no dimension ${dimension}.`);
     return size;
   }
+}
+
+/** Throws unless `shape` is one that a tensor can have. */
+export function checkShape(shape: readonly number[]): void {
+  const isWhole = (size: number) => Number.isSafeInteger(size) && size >= 0;
+  if (shape.length === 0 || shape.length > MAX_RANK || !shape.every(isWhole))
+    throw new TamiasError(
+      "bad_input",
+      `A tensor needs 1 to ${MAX_RANK} dimensions of whole sizes, got [${shape.join(", ")}].`,
+    );
 }
 
 export function elementCount(shape: readonly number[]): number {
