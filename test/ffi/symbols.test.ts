@@ -9,7 +9,8 @@ const header = await Bun.file(new URL("../../kernels/include/tamias.h", import.m
 function declared(): Map<string, string[]> {
   const functions = new Map<string, string[]>();
   for (const [, name = "", list = ""] of header.matchAll(/TAMIAS_API int32_t (tamias_\w+)\(([^)]*)\);/g)) {
-    const args = list.trim() === "void" ? [] : list.split(",").map((argument) => argument.trim().replace(/\s+/g, " "));
+    const args =
+      list.trim() === "void" ? [] : list.split(",").map((argument) => argument.trim().replace(/\s+/g, " "));
     functions.set(name, args.map(tableType));
   }
   return functions;
@@ -45,14 +46,17 @@ test("the table has the header's ABI version", () => {
 for (const backend of ["cpu", "cuda"] as const) {
   // The CUDA library exists only where nvcc built it; the CPU library always.
   const path = libraryPath(backend);
-  test.skipIf(backend === "cuda" && !existsSync(path))(`libtamias_${backend}.so exports exactly the table`, () => {
-    const run = Bun.spawnSync(["nm", "-D", "--defined-only", path]);
-    expect(run.exitCode).toBe(0);
-    const exported = run.stdout
-      .toString()
-      .split("\n")
-      .map((line) => line.split(" ").at(-1) ?? "")
-      .filter((name) => name.startsWith("tamias_"));
-    expect(exported.toSorted()).toEqual(Object.keys(symbols).toSorted());
-  });
+  test.skipIf(backend === "cuda" && !existsSync(path))(
+    `libtamias_${backend}.so exports exactly the table`,
+    () => {
+      const run = Bun.spawnSync(["nm", "-D", "--defined-only", path]);
+      expect(run.exitCode).toBe(0);
+      const exported = run.stdout
+        .toString()
+        .split("\n")
+        .map((line) => line.split(" ").at(-1) ?? "")
+        .filter((name) => name.startsWith("tamias_"));
+      expect(exported.toSorted()).toEqual(Object.keys(symbols).toSorted());
+    },
+  );
 }

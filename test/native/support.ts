@@ -4,7 +4,7 @@ export { expectClose, expectEqual, relativeError, tolerance } from "./support/co
 export { encoded, stored } from "./support/dtypes.ts";
 export { allLayouts, type Layout, rowLayouts } from "./support/layout.ts";
 export { type Chosen, Mask, type MaskShape, readMask } from "./support/mask.ts";
-export { nativeTests, testBackend, testSeed } from "./support/native-tests.ts";
+export { nativeTests, testBackend, testSeed, TIMEOUT_MILLISECONDS } from "./support/native-tests.ts";
 export type { Operand } from "./support/operand.ts";
 export { Random } from "./support/random.ts";
 export { forEachIndex, Values } from "./support/values.ts";

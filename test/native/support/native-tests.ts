@@ -4,6 +4,9 @@ import { type Backend, Device, libraryPath } from "../../../ffi/index.ts";
 import { Bench } from "./bench.ts";
 import { Random } from "./random.ts";
 
+/** Nothing takes a second alone, but the machine may be busy. */
+export const TIMEOUT_MILLISECONDS = 120_000;
+
 /** Declares tests that run on one backend. */
 export interface NativeTests {
   readonly backend: Backend;
@@ -19,20 +22,21 @@ export async function nativeTests(): Promise<NativeTests> {
   const reason = backend === "cuda" ? await whyNoCuda() : undefined;
   if (reason) console.warn(`Native tests on ${backend} are skipped: ${reason}`);
   const seed = testSeed();
+  const run = async (name: string, body: (bench: Bench) => void | Promise<void>) => {
+    const random = new Random(seed, name);
+    using device = await Device.open({ backend, threads: random.integer(1, 3) });
+    using bench = new Bench(device, random);
+    try {
+      await body(bench);
+    } catch (error) {
+      console.error(`TAMIAS_TEST_SEED=${seed} repeats the inputs of "${name}".`);
+      throw error;
+    }
+  };
   return {
     backend,
     test: (name, body) =>
-      test.skipIf(reason !== undefined)(name, async () => {
-        const random = new Random(seed, name);
-        using device = await Device.open({ backend, threads: random.integer(1, 3) });
-        using bench = new Bench(device, random);
-        try {
-          await body(bench);
-        } catch (error) {
-          console.error(`TAMIAS_TEST_SEED=${seed} repeats the inputs of "${name}".`);
-          throw error;
-        }
-      }),
+      test.skipIf(reason !== undefined)(name, () => run(name, body), TIMEOUT_MILLISECONDS),
   };
 }
 
