@@ -5,10 +5,13 @@
  */
 export function timestepFeatures(values: readonly number[], features: number): Float32Array {
   const half = features / 2;
+  // Rounded to float32 step by step as the reference does: an angle can be thousands of radians, and shows every bit.
+  const logBase = Math.fround(Math.log(10000));
   const result = new Float32Array(values.length * features);
   values.forEach((value, row) => {
     for (let index = 0; index < half; index++) {
-      const frequency = Math.fround(Math.exp((-Math.log(10000) * index) / half));
+      const exponent = Math.fround(Math.fround(logBase * index) / half);
+      const frequency = Math.fround(Math.exp(-exponent));
       const angle = Math.fround(Math.fround(value) * frequency);
       result[row * features + index] = Math.cos(angle);
       result[row * features + half + index] = Math.sin(angle);
