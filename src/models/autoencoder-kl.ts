@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type DeviceTensor, TamiasError } from "../../ffi/index.ts";
+import { type DeviceTensor, type DType, TamiasError } from "../../ffi/index.ts";
 import { type Convolution, type Linear, type Ops, Parameters } from "../nn/index.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 import { parseWith } from "../weights/json-file.ts";
@@ -16,6 +16,8 @@ const configSchema = z.looseObject({
   sample_size: z.int().positive().default(1024),
   scaling_factor: z.number().default(1),
   shift_factor: z.number().nullish(),
+  latents_mean: z.null().optional(),
+  latents_std: z.null().optional(),
   mid_block_add_attention: z.boolean().default(true),
   use_quant_conv: z.boolean().default(true),
   use_post_quant_conv: z.boolean().default(true),
@@ -47,7 +49,10 @@ export class AutoencoderKL implements Disposable {
     const config = parseWith(configSchema, checkpoint.config, `${checkpoint.folder}/config.json`);
     const blocks = config.block_out_channels.length;
     if (config.down_block_types.length !== blocks || config.up_block_types.length !== blocks)
-      throw new TamiasError("bad_weights", `${checkpoint.folder}/config.json: the lists of blocks differ in length.`);
+      throw new TamiasError(
+        "bad_weights",
+        `${checkpoint.folder}/config.json: the lists of blocks differ in length.`,
+      );
     using cleanup = new DisposableStack();
     const autoencoder = new AutoencoderKL(ops, cleanup.use(new Parameters(ops, checkpoint)), config);
     cleanup.move();
@@ -69,12 +74,11 @@ export class AutoencoderKL implements Disposable {
 
   /**
    * Latents as the decoder takes them to a picture.
-   * @returns [batch, 3, height * factor, width * factor], owned by the caller
+   * @returns F32 [batch, 3, height * factor, width * factor], owned by the caller
    */
   decode(latents: DeviceTensor): DeviceTensor {
-    const ops = this.#ops;
     const decoder = this.#decoder;
-    let x = new Feature(ops, latents);
+    let x = new Feature(this.#ops, latents).as(this.#ops.activationType);
     if (decoder.postQuant) x = x.convolve(decoder.postQuant);
     x = x.convolve(decoder.convIn);
     x = runMiddle(x, decoder.middle);
@@ -82,7 +86,7 @@ export class AutoencoderKL implements Disposable {
       for (const resnet of resnets) x = runResnet(x, resnet);
       if (upsample) x = x.upsample().convolve(upsample);
     }
-    return x.normalise(decoder.normOut).convolve(decoder.convOut).take();
+    return x.normalise(decoder.normOut).convolve(decoder.convOut).as("f32").tensor;
   }
 
   /** Diffusion's latents to a picture: undoes scale and shift, then `decode`. */
@@ -97,15 +101,18 @@ export class AutoencoderKL implements Disposable {
   /**
    * A picture to the mean of its latent distribution, without scale and shift.
    * @param picture [batch, 3, height, width], both sides multiples of `factor`
-   * @returns [batch, latentChannels, height / factor, width / factor], owned by the caller
+   * @returns F32 [batch, latentChannels, height / factor, width / factor], owned by the caller
    */
   encode(picture: DeviceTensor): DeviceTensor {
     const ops = this.#ops;
     const encoder = this.#encoder;
     const [batch = 0, , height = 0, width = 0] = picture.shape;
     if (height % this.factor !== 0 || width % this.factor !== 0)
-      throw new TamiasError("bad_input", `A picture of ${width} x ${height} pixels cannot be encoded: both sides must be multiples of ${this.factor}.`);
-    let x = new Feature(ops, picture).convolve(encoder.convIn);
+      throw new TamiasError(
+        "bad_input",
+        `A picture of ${width} x ${height} pixels cannot be encoded: both sides must be multiples of ${this.factor}.`,
+      );
+    let x = new Feature(ops, picture).as(ops.activationType).convolve(encoder.convIn);
     for (const { resnets, downsample } of encoder.blocks) {
       for (const resnet of resnets) x = runResnet(x, resnet);
       if (downsample) x = x.downsample(downsample);
@@ -113,8 +120,11 @@ export class AutoencoderKL implements Disposable {
     x = runMiddle(x, encoder.middle);
     x = x.normalise(encoder.normOut).convolve(encoder.convOut);
     if (encoder.quant) x = x.convolve(encoder.quant);
-    using moments = x.take();
-    const mean = ops.lasting([batch, this.latentChannels, height / this.factor, width / this.factor]);
+    using moments = x.tensor;
+    const mean = ops.temporary(
+      [batch, this.latentChannels, height / this.factor, width / this.factor],
+      "f32",
+    );
     ops.copy(moments.slice(1, 0, this.latentChannels), mean);
     return mean;
   }
@@ -128,7 +138,10 @@ export class AutoencoderKL implements Disposable {
 
 interface Encoder {
   readonly convIn: Convolution;
-  readonly blocks: readonly { readonly resnets: readonly Resnet[]; readonly downsample: Convolution | null }[];
+  readonly blocks: readonly {
+    readonly resnets: readonly Resnet[];
+    readonly downsample: Convolution | null;
+  }[];
   readonly middle: Middle;
   readonly normOut: Norm;
   readonly convOut: Convolution;
@@ -286,6 +299,12 @@ class Feature {
     this.#isOwned = isOwned;
   }
 
+  /** In another dtype; itself where it has that already. */
+  as(dtype: DType): Feature {
+    if (this.tensor.dtype === dtype) return this;
+    return this.#next(this.tensor.shape, (out) => this.ops.copy(this.tensor, out), dtype);
+  }
+
   /** Same size out, zeros around. */
   convolve(layer: Convolution): Feature {
     const [batch = 0, , height = 0, width = 0] = this.tensor.shape;
@@ -306,7 +325,9 @@ class Feature {
 
   upsample(): Feature {
     const [batch = 0, channels = 0, height = 0, width = 0] = this.tensor.shape;
-    return this.#next([batch, channels, 2 * height, 2 * width], (out) => this.ops.upsampleNearest(this.tensor, 2, out));
+    return this.#next([batch, channels, 2 * height, 2 * width], (out) =>
+      this.ops.upsampleNearest(this.tensor, 2, out),
+    );
   }
 
   /** Group norm and SiLU. */
@@ -328,16 +349,12 @@ class Feature {
     return new Feature(this.ops, this.tensor);
   }
 
-  take(): DeviceTensor {
-    return this.tensor;
-  }
-
   free(): void {
     if (this.#isOwned) this.tensor[Symbol.dispose]();
   }
 
-  #next(shape: readonly number[], run: (out: DeviceTensor) => void): Feature {
-    const out = this.ops.temporary(shape);
+  #next(shape: readonly number[], run: (out: DeviceTensor) => void, dtype?: DType): Feature {
+    const out = this.ops.temporary(shape, dtype);
     run(out);
     this.free();
     return new Feature(this.ops, out, true);
@@ -375,7 +392,9 @@ function runAttention(x: Feature, layer: PixelAttention): Feature {
   ops.linear(tokens, layer.k, k);
   ops.linear(tokens, layer.v, v);
   const oneHead = (tensor: DeviceTensor) => tensor.reshape(batch, 1, pixels, channels);
-  ops.attention({ q: oneHead(q), k: oneHead(k), v: oneHead(v) }, oneHead(tokens), { scale: channels ** -0.5 });
+  ops.attention({ q: oneHead(q), k: oneHead(k), v: oneHead(v) }, oneHead(tokens), {
+    scale: channels ** -0.5,
+  });
   ops.linear(tokens, layer.out, q);
   const change = ops.temporary(x.tensor.shape);
   ops.copy(q.permute(0, 2, 1), change.reshape(batch, channels, pixels));

@@ -16,7 +16,10 @@ export const clipVocabularySchema = z.record(z.string(), z.int().nonnegative());
  * @param merges the text of `merges.txt`: a version line, then one pair a line, the strongest first
  * @throws TamiasError `bad_weights` when the start or end token is missing
  */
-export function clipTokenizerDefinition(vocabulary: Readonly<Record<string, number>>, merges: string): object {
+export function clipTokenizerDefinition(
+  vocabulary: Readonly<Record<string, number>>,
+  merges: string,
+): object {
   const idOf = (token: string): number => {
     const id = vocabulary[token];
     if (id === undefined) throw new TamiasError("bad_weights", `The CLIP vocabulary has no "${token}".`);

@@ -1,20 +1,34 @@
 import { z } from "zod";
-import { type DeviceTensor, TamiasError } from "../../../ffi/index.ts";
-import { type Linear, Mlp, type Ops, Parameters } from "../../nn/index.ts";
+import type { DeviceTensor } from "../../../ffi/index.ts";
+import { type Activation, type Linear, Mlp, type Ops, Parameters } from "../../nn/index.ts";
 import type { Checkpoint } from "../../weights/checkpoint.ts";
 import { parseWith } from "../../weights/json-file.ts";
+import { checkSequences, embed } from "./sequences.ts";
 
-const configSchema = z.looseObject({
-  vocab_size: z.int().positive(),
-  hidden_size: z.int().positive(),
-  intermediate_size: z.int().positive(),
-  num_hidden_layers: z.int().positive(),
-  num_attention_heads: z.int().positive(),
-  max_position_embeddings: z.int().positive(),
-  hidden_act: z.enum(["quick_gelu", "gelu"]),
-  layer_norm_eps: z.number().positive().default(1e-5),
-  eos_token_id: z.int(),
-});
+/** transformers' names. */
+const activations = {
+  quick_gelu: "quickGelu",
+  gelu: "geluErf",
+  gelu_new: "geluTanh",
+  gelu_pytorch_tanh: "geluTanh",
+} as const satisfies Record<string, Activation>;
+
+const configSchema = z
+  .looseObject({
+    vocab_size: z.int().positive(),
+    hidden_size: z.int().positive(),
+    intermediate_size: z.int().positive(),
+    num_hidden_layers: z.int().positive(),
+    num_attention_heads: z.int().positive(),
+    max_position_embeddings: z.int().positive(),
+    hidden_act: z.literal(["quick_gelu", "gelu", "gelu_new", "gelu_pytorch_tanh"]).default("quick_gelu"),
+    layer_norm_eps: z.number().positive().default(1e-5),
+    eos_token_id: z.int().default(49407),
+  })
+  .refine(({ hidden_size, num_attention_heads }) => hidden_size % num_attention_heads === 0, {
+    path: ["num_attention_heads"],
+    error: "hidden_size must be a multiple of it",
+  });
 
 /** Configurations written before transformers 4.31 say 2, whatever the tokenizer's end token is. */
 const LEGACY_EOS = 2;
@@ -48,6 +62,10 @@ export class ClipTextModel implements Disposable {
   readonly #layers: readonly Layer[];
   readonly #finalNorm: Linear;
 
+  /**
+   * Queues the loading of all parameters on the ops' stream.
+   * @throws TamiasError `bad_weights` when configuration or tensors are not those of a CLIP text model
+   */
   static load(ops: Ops, checkpoint: Checkpoint): ClipTextModel {
     const config = parseWith(configSchema, checkpoint.config, `${checkpoint.folder}/config.json`);
     // transformers 5 dropped the prefix that older checkpoints have.
@@ -58,7 +76,12 @@ export class ClipTextModel implements Disposable {
     return model;
   }
 
-  private constructor(ops: Ops, parameters: Parameters, config: z.output<typeof configSchema>, prefix: string) {
+  private constructor(
+    ops: Ops,
+    parameters: Parameters,
+    config: z.output<typeof configSchema>,
+    prefix: string,
+  ) {
     const { hidden_size: width, intermediate_size: hidden } = config;
     this.#ops = ops;
     this.#parameters = parameters;
@@ -82,23 +105,32 @@ export class ClipTextModel implements Disposable {
           parameters,
           parameters.linear(`${at}.mlp.fc1`, width, hidden),
           parameters.linear(`${at}.mlp.fc2`, hidden, width),
-          config.hidden_act === "gelu" ? "geluErf" : "quickGelu",
+          activations[config.hidden_act],
         ),
       };
     });
     this.#finalNorm = parameters.norm(`${prefix}final_layer_norm`, width);
   }
 
-  /** @param sequences token ids of equal length, at most `maxTokens` */
+  /**
+   * @param sequences token ids of equal length, at most `maxTokens`
+   * @throws TamiasError `bad_input` for other sequences
+   */
   encode(sequences: readonly Int32Array[]): ClipStates {
     const ops = this.#ops;
     const { hidden_size: width, num_attention_heads: heads, layer_norm_eps: epsilon } = this.#config;
     const batch = sequences.length;
-    const tokens = checkSequences("CLIP", sequences, this.maxTokens);
+    const tokens = checkSequences(sequences, { most: this.maxTokens, vocabulary: this.#config.vocab_size });
 
     using states = ops.temporary([batch, tokens, width]);
     embed(ops, this.#tokens, sequences, states);
-    ops.combine(1, states, 1, this.#positions.slice(0, 0, tokens).reshape(1, tokens, width).expand(batch, tokens, width), states);
+    ops.combine(
+      1,
+      states,
+      1,
+      this.#positions.slice(0, 0, tokens).reshape(1, tokens, width).expand(batch, tokens, width),
+      states,
+    );
     using normed = ops.temporary(states.shape);
     using q = ops.temporary(states.shape);
     using k = ops.temporary(states.shape);
@@ -138,27 +170,4 @@ export class ClipTextModel implements Disposable {
     const eos = this.#config.eos_token_id;
     return Math.max(0, ids.indexOf(eos === LEGACY_EOS ? Math.max(...ids) : eos));
   }
-}
-
-/**
- * Length of a batch of token sequences.
- * @throws TamiasError `bad_input` when they are empty, differ in length, or are too long
- */
-export function checkSequences(model: string, sequences: readonly Int32Array[], most = Number.POSITIVE_INFINITY): number {
-  const tokens = sequences[0]?.length ?? 0;
-  if (tokens === 0 || tokens > most || sequences.some(({ length }) => length !== tokens))
-    throw new TamiasError(
-      "bad_input",
-      `${model} takes sequences of one length from 1 to ${most} tokens, got [${sequences.map(({ length }) => length).join(", ")}].`,
-    );
-  return tokens;
-}
-
-/** Looks token ids up in an embedding table. @param out [batch, tokens, width] */
-export function embed(ops: Ops, table: DeviceTensor, sequences: readonly Int32Array[], out: DeviceTensor): void {
-  const [, , width = 0] = out.shape;
-  const ids = Int32Array.from(sequences.flatMap((sequence) => [...sequence]));
-  using indices = ops.temporary([ids.length], "i32");
-  ops.stream.write(indices, ids);
-  ops.gatherRows(table, indices, out.reshape(ids.length, width));
 }

@@ -4,7 +4,7 @@ import { type Activation, type Linear, type Ops, Parameters } from "../../nn/ind
 import type { Checkpoint } from "../../weights/checkpoint.ts";
 import { parseWith } from "../../weights/json-file.ts";
 import { readTensorFloat32 } from "../../weights/read-tensor.ts";
-import { checkSequences, embed } from "./clip.ts";
+import { checkSequences, embed } from "./sequences.ts";
 
 const configSchema = z.looseObject({
   vocab_size: z.int().positive(),
@@ -46,6 +46,10 @@ export class T5Encoder implements Disposable {
   readonly #finalNorm: DeviceTensor;
   readonly #activation: Activation;
 
+  /**
+   * Queues the loading of all parameters on the ops' stream.
+   * @throws TamiasError `bad_weights` when configuration or tensors are not those of a gated T5 encoder
+   */
   static async load(ops: Ops, checkpoint: Checkpoint): Promise<T5Encoder> {
     const config = parseWith(configSchema, checkpoint.config, `${checkpoint.folder}/config.json`);
     const bias = checkpoint.get("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", [
@@ -82,7 +86,8 @@ export class T5Encoder implements Disposable {
     this.#activation = config.feed_forward_proj === "gated-gelu" ? "geluTanh" : "silu";
     const embedding = parameters.has("shared.weight") ? "shared.weight" : "encoder.embed_tokens.weight";
     this.#tokens = parameters.tensor(embedding, [config.vocab_size, width]);
-    const linear = (name: string, from: number, to: number) => parameters.linear(name, from, to, { bias: false });
+    const linear = (name: string, from: number, to: number) =>
+      parameters.linear(name, from, to, { bias: false });
     this.#layers = Array.from({ length: config.num_layers }, (_, index): Layer => {
       const at = `encoder.block.${index}.layer`;
       return {
@@ -103,12 +108,19 @@ export class T5Encoder implements Disposable {
   /**
    * @param sequences token ids of equal length
    * @returns [batch, tokens, width], owned by the caller
+   * @throws TamiasError `bad_input` for other sequences
    */
   encode(sequences: readonly Int32Array[]): DeviceTensor {
     const ops = this.#ops;
-    const { d_model: width, d_kv: headDim, d_ff: hidden, num_heads: heads, layer_norm_epsilon: epsilon } = this.#config;
+    const {
+      d_model: width,
+      d_kv: headDim,
+      d_ff: hidden,
+      num_heads: heads,
+      layer_norm_epsilon: epsilon,
+    } = this.#config;
     const batch = sequences.length;
-    const tokens = checkSequences("T5", sequences);
+    const tokens = checkSequences(sequences, { vocabulary: this.#config.vocab_size });
     using bias = ops.temporary([heads, tokens, tokens], "f32");
     ops.stream.write(bias, this.#positionBias(tokens));
 
@@ -160,7 +172,8 @@ export class T5Encoder implements Disposable {
 
   /** Half of the buckets for each direction; in each, half for single distances and half growing with the logarithm. */
   #bucket(distance: number): number {
-    const { relative_attention_num_buckets: buckets, relative_attention_max_distance: furthest } = this.#config;
+    const { relative_attention_num_buckets: buckets, relative_attention_max_distance: furthest } =
+      this.#config;
     const half = buckets / 2;
     const single = half / 2;
     const direction = distance > 0 ? half : 0;

@@ -5,7 +5,10 @@ import { TamiasError } from "../../../ffi/errors.ts";
 import { parseWith, readJsonObject } from "../../weights/json-file.ts";
 import { clipTokenizerDefinition, clipVocabularySchema } from "./clip-tokenizer.ts";
 
-const specialToken = z.union([z.string(), z.object({ content: z.string() }).transform((token) => token.content)]);
+const specialToken = z.union([
+  z.string(),
+  z.object({ content: z.string() }).transform((token) => token.content),
+]);
 const configSchema = z.looseObject({
   eos_token: specialToken,
   pad_token: specialToken,
@@ -101,7 +104,8 @@ export class TextTokenizer {
 
   #specialId(token: string, where: string): number {
     const id = this.#tokenizer.token_to_id(token);
-    if (id === undefined) throw new TamiasError("bad_weights", `The tokenizer in ${where} does not know "${token}".`);
+    if (id === undefined)
+      throw new TamiasError("bad_weights", `The tokenizer in ${where} does not know "${token}".`);
     return id;
   }
 }
