@@ -196,7 +196,13 @@ export class FluxTransformer implements Disposable {
     runEmbedder(ops, this.#pooledEmbedder, pooled, out);
     const add = (embedder: Embedder, values: readonly number[]) => {
       using features = ops.temporary([values.length, TIME_FEATURES], "f32");
-      ops.stream.write(features, timestepFeatures(values.map((value) => value * 1000), TIME_FEATURES));
+      ops.stream.write(
+        features,
+        timestepFeatures(
+          values.map((value) => value * 1000),
+          TIME_FEATURES,
+        ),
+      );
       using typed = ops.temporary(features.shape);
       ops.copy(features, typed);
       using embedded = ops.temporary(out.shape);
@@ -206,7 +212,10 @@ export class FluxTransformer implements Disposable {
     add(this.#timeEmbedder, timestep);
     if (this.#guidanceEmbedder) {
       if (!guidance)
-        throw new TamiasError("bad_input", "This checkpoint needs a guidance scale (guidance_embeds is true).");
+        throw new TamiasError(
+          "bad_input",
+          "This checkpoint needs a guidance scale (guidance_embeds is true).",
+        );
       add(this.#guidanceEmbedder, guidance);
     }
     ops.activate("silu", out);
@@ -239,7 +248,12 @@ interface StreamWeights {
   readonly mlp: Mlp;
 }
 
-function loadDoubleBlock(parameters: Parameters, prefix: string, width: number, headDim: number): DoubleBlock {
+function loadDoubleBlock(
+  parameters: Parameters,
+  prefix: string,
+  width: number,
+  headDim: number,
+): DoubleBlock {
   const mlp = (name: string) =>
     new Mlp(
       parameters,
@@ -275,7 +289,13 @@ function loadDoubleBlock(parameters: Parameters, prefix: string, width: number, 
   };
 }
 
-function runDoubleBlock(run: LayerRun, layer: number, block: DoubleBlock, text: DeviceTensor, image: DeviceTensor): void {
+function runDoubleBlock(
+  run: LayerRun,
+  layer: number,
+  block: DoubleBlock,
+  text: DeviceTensor,
+  image: DeviceTensor,
+): void {
   const { ops, modules, positions, conditioning } = run;
   const [batch = 0, imageTokens = 0, width = 0] = image.shape;
   const { textTokens } = positions;
@@ -286,7 +306,13 @@ function runDoubleBlock(run: LayerRun, layer: number, block: DoubleBlock, text: 
   ops.linear(conditioning, block.image.modulation, imageModulation);
   const streams = [
     { states: text, weights: block.text, modulation: modulationOf(textModulation), from: 0, to: textTokens },
-    { states: image, weights: block.image, modulation: modulationOf(imageModulation), from: textTokens, to: tokens },
+    {
+      states: image,
+      weights: block.image,
+      modulation: modulationOf(imageModulation),
+      from: textTokens,
+      to: tokens,
+    },
   ];
 
   using projected = new ProjectedTokens(run, batch, tokens);
@@ -294,7 +320,10 @@ function runDoubleBlock(run: LayerRun, layer: number, block: DoubleBlock, text: 
   const project = () => {
     for (const { states, weights, modulation, from, to } of streams) {
       using normed = ops.temporary([batch, to - from, width]);
-      ops.layerNorm(states, normed, EPSILON, { scale: modulation.attentionScale, shift: modulation.attentionShift });
+      ops.layerNorm(states, normed, EPSILON, {
+        scale: modulation.attentionScale,
+        shift: modulation.attentionShift,
+      });
       projected.fill(weights.projections, normed, from, to);
     }
     return projected.views();
@@ -324,7 +353,12 @@ interface SingleBlock {
   readonly mlp: Mlp;
 }
 
-function loadSingleBlock(parameters: Parameters, prefix: string, width: number, headDim: number): SingleBlock {
+function loadSingleBlock(
+  parameters: Parameters,
+  prefix: string,
+  width: number,
+  headDim: number,
+): SingleBlock {
   const hidden = MLP_RATIO * width;
   const out = parameters.linear(`${prefix}.proj_out`, width + hidden, width);
   return {

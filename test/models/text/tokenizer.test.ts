@@ -56,18 +56,30 @@ describe("a Unigram tokenizer with byte fallback", () => {
   });
 
   test("refuses impossible lengths", () => {
-    for (const length of [0, -1, 1.5, Number.NaN]) expect(() => tokenizer.encode(fox, length)).toThrow("length");
+    for (const length of [0, -1, 1.5, Number.NaN])
+      expect(() => tokenizer.encode(fox, length)).toThrow("length");
   });
 });
 
 describe("a CLIP folder with vocab.json and merges.txt", () => {
   const alphabet = [..."abcdefghijklmnopqrstuvwxyz0123456789'!"];
-  const pieces = [...alphabet, ...alphabet.map((letter) => `${letter}</w>`), "fo", "fox</w>", "re", "red</w>"];
+  const pieces = [
+    ...alphabet,
+    ...alphabet.map((letter) => `${letter}</w>`),
+    "fo",
+    "fox</w>",
+    "re",
+    "red</w>",
+  ];
   const vocabulary = Object.fromEntries(
     [...pieces, "<|startoftext|>", "<|endoftext|>"].map((piece, id) => [piece, id]),
   );
   const merges = "#version: 0.2\nf o\nfo x</w>\nr e\nre d</w>\n";
-  const config = { eos_token: { content: "<|endoftext|>" }, pad_token: "<|endoftext|>", model_max_length: 77 };
+  const config = {
+    eos_token: { content: "<|endoftext|>" },
+    pad_token: "<|endoftext|>",
+    model_max_length: 77,
+  };
   const ids = (...names: string[]) => names.map((name) => vocabulary[name]!);
 
   async function openClip(): Promise<TextTokenizer> {
