@@ -35,7 +35,7 @@ async function main(prompt: string): Promise<void> {
   const began = performance.now();
   await using tamias = await open({ model });
   const loadSeconds = (performance.now() - began) / 1000;
-  console.log(`\n"${prompt}"\n${model} on ${tamias.device}, loaded in ${duration(loadSeconds)}`);
+  console.log(`\n"${prompt}"\n${tamias.model} on ${tamias.device}, loaded in ${duration(loadSeconds)}`);
 
   const size = await chooseSize(tamias, prompt);
   const make = async (policy: string): Promise<Run> => {

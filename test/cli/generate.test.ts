@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { TamiasError } from "../../ffi/errors.ts";
+import { decodePng } from "../../src/media/png.ts";
 import { fakeEngine, tryCli, Workplace } from "./fake-engine.ts";
 
 describe("what it prints", () => {
@@ -102,17 +103,21 @@ describe("what it prints", () => {
     await using place = await Workplace.make();
     const out = place.path("a.png");
     await tryCli(["generate", "a fox on blue", "--model", place.model, "--seed", "11", "--out", out]);
-    const bytes = (await readFile(out)).toString("latin1");
-    for (const text of [
-      "prompt\0",
-      "a fox on blue",
-      "seed\0",
-      "policy\0",
-      "balanced",
-      "Software\0",
-      "Tamias",
-    ])
-      expect(bytes).toContain(text);
+    expect(decodePng(await readFile(out)).metadata).toEqual({
+      Software: expect.stringMatching(/^Tamias \d/),
+      prompt: "a fox on blue",
+      model: "acorn-image",
+      seed: "11",
+      steps: "20",
+      guidance: "3.5",
+      policy: "balanced",
+      width: "128",
+      height: "128",
+      device: "Synthetic CPU, 2 threads",
+      density: expect.stringMatching(/^0\.\d{4}$/),
+      attentionDensity: expect.stringMatching(/^0\.\d{4}$/),
+      mlpDensity: expect.stringMatching(/^0\.\d{4}$/),
+    });
   });
 });
 
@@ -203,7 +208,7 @@ describe("bad input", () => {
     ],
     ["--size 8208", ["generate", "a", "--size", "8208"], /It must be a whole number from 16 to 8192\./],
     ["--height -64", ["generate", "a", "--height", "-64"], /It must be a whole number from 16 to 8192\./],
-    ["--threads 0", ["generate", "a", "--threads", "0"], /It must be a whole number from 1 to 4096\./],
+    ["--threads 0", ["generate", "a", "--threads", "0"], /It must be a whole number from 1 to 1024\./],
     [
       "--preview-every 0",
       ["generate", "a", "--preview-every", "0"],

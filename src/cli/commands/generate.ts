@@ -56,7 +56,7 @@ export function generateCommand(context: CliContext, finish: (code: number) => v
     .option("--height <pixels>", "height alone", size)
     .option("--guidance <scale>", "how closely to follow the prompt", decimalNumber(0, 100))
     .addOption(deviceOption())
-    .option("--threads <number>", "CPU threads; default: all cores", wholeNumber(1, 4096))
+    .option("--threads <number>", "CPU threads; default: all cores", wholeNumber(1, 1024))
     .option("-o, --out <file.png>", "where the picture goes; default: a name in out/")
     .option(
       "--preview-every <steps>",
