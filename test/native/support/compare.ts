@@ -11,6 +11,9 @@ export function tolerance(dtype: DType): number {
   return known;
 }
 
+/** A result near 0 is a difference of larger numbers: its error is taken relative to at least this size. */
+const SMALLEST_SIZE = 0.1;
+
 /** ||actual - expected|| / ||expected||; infinite elements must agree and do not count; any NaN gives NaN. */
 export function relativeError(actual: Values, expected: Values): number {
   let difference = 0;
@@ -18,14 +21,12 @@ export function relativeError(actual: Values, expected: Values): number {
   for (let index = 0; index < expected.data.length; index++) {
     const is = actual.data[index] ?? NaN;
     const should = expected.data[index] ?? NaN;
-    if (is === should) {
-      if (Number.isFinite(should)) size += should * should;
-      continue;
-    }
-    difference += (is - should) ** 2;
-    size += should * should;
+    if (is !== should) difference += (is - should) ** 2;
+    if (Number.isFinite(should)) size += should * should;
   }
-  return difference === 0 ? 0 : Math.sqrt(difference / Math.max(size, 1e-30));
+  return difference === 0
+    ? 0
+    : Math.sqrt(difference / Math.max(size, SMALLEST_SIZE ** 2 * expected.data.length));
 }
 
 /** Fails with the case and the worst element unless `actual` is `expected` within `limit`. */
