@@ -240,7 +240,7 @@ native.test("MLP: shapes that do not fit", (bench) => {
   refused("tamias_mlp_refresh_fc1", "activations", x, w1, null, 2, f32(1, 2, 7, 4), null);
   refused("tamias_mlp_refresh_fc1", "activations", x, w1, null, 2, f32(1, 3, 8, 4), null);
   refused("tamias_mlp_refresh_fc1", "means", x, w1, null, 2, slabs, f32(1, 3, 6));
-  refused("tamias_mlp_refresh_fc2", "w2t", slabs, f32(6, 5), null, f32(1, 10, 5));
+  refused("tamias_mlp_refresh_fc2", "w2t|activations", slabs, f32(6, 5), null, f32(1, 10, 5));
   refused("tamias_mlp_refresh_fc2", "b2", slabs, f32(7, 5), f32(6), f32(1, 10, 5));
   refused("tamias_mlp_refresh_fc2", "out|activations", slabs, f32(7, 5), null, f32(1, 13, 5));
   const [indices, counts, delta] = [i32(1, 1, 3, 4), i32(1, 1, 3), f32(1, 3, 4, 4)];

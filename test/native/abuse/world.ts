@@ -4,6 +4,7 @@ import { encoded, testBackend } from "../support.ts";
 
 const GUARD_BYTES = 4096;
 const GUARD_VALUE = 0x5a;
+const FREED_BYTES = 64 << 20;
 
 /** Live and dead handles and addresses of every kind, and tensors with guards beside them. */
 export class World {
@@ -28,7 +29,8 @@ export class World {
     const [orphanStream, orphanEvent] = [closed.createStream(), closed.createEvent()];
     this.deadHandles = [stream, event, orphanStream, orphanEvent, closed].map((dead) => dead.handle);
     for (const dead of [stream, event, closed]) dead[Symbol.dispose]();
-    const freed = device.allocate(1 << 16);
+    // So large that its addresses go back to the system: nothing else will lie there.
+    const freed = device.allocate(FREED_BYTES);
     freed[Symbol.dispose]();
     this.foreignAddresses = [freed.address, other.allocate(1 << 16).address, ptr(this.#hostMemory)].map(
       BigInt,
