@@ -4,7 +4,7 @@ import { encodePng, open } from "tamias";
 
 const [prompt = "3d render of a red apple on a sky blue background"] = process.argv.slice(2);
 
-await using tamias = await open({ model: "acorn-image" });
+await using tamias = await open({ model: process.env.TAMIAS_MODEL ?? "acorn-image" });
 for await (const event of tamias.generate({
   prompt,
   seed: 7,
@@ -22,10 +22,10 @@ for await (const event of tamias.generate({
       );
       break;
     case "preview":
-      await Bun.write(`example-${event.step + 1}.png`, encodePng(event));
+      await Bun.write(`out/example-${event.step + 1}.png`, encodePng(event));
       break;
     case "result":
-      await Bun.write("example.png", encodePng(event));
-      console.log(`example.png after ${event.seconds.total.toFixed(1)} s`);
+      await Bun.write("out/example.png", encodePng(event));
+      console.log(`out/example.png after ${event.seconds.total.toFixed(1)} s`);
   }
 }

@@ -168,15 +168,19 @@ function drawCell(canvas: Canvas, box: Box, cell: CellReport, map: (frequency: F
   const { action, columnFrequency, density } = cell;
   if (action === "delta") {
     const field = columnFrequency ? map(columnFrequency) : () => density;
-    canvas.paint(box, (x, y) => shade(field(x, y)));
+    canvas.paint(box, (x, y) => colorOf(brightness(field(x, y))));
   } else {
     canvas.rect(box, { dense: denseColor, refresh: refreshColor, reuse: reuseColor }[action]);
   }
 }
 
-/** Most keys are chosen by few queries: the square root spreads those apart. */
-function shade(frequency: number): Color {
-  return colorOf(Math.sqrt(Math.max(0, frequency)));
+/** Most columns are chosen by few rows: a power below 1 spreads those apart, and from here on all look alike. */
+const BRIGHTEST = 0.6;
+const POWER = 0.65;
+
+/** Place on the colour scale, 0..1. */
+function brightness(frequency: number): number {
+  return Math.min(1, Math.max(0, frequency) / BRIGHTEST) ** POWER;
 }
 
 /** Image keys at their places in the picture. Text queries choose every key, so they are left out of the share. */
@@ -291,9 +295,10 @@ function drawLegend(canvas: Canvas, { bottom }: Layout): void {
   const y = bottom + 4 * (LINE_HEIGHT + 1) + MARGIN;
   let x = MARGIN;
   canvas.paint({ x, y, width: SCALE_WIDTH, height: 12 }, (column) => colorOf(column / (SCALE_WIDTH - 1)));
-  for (const share of [0, 0.05, 0.25, 0.5, 1]) {
-    const align = share === 0 ? "left" : share === 1 ? "right" : "center";
-    canvas.text(percent(share), x + Math.round(Math.sqrt(share) * SCALE_WIDTH), y + 18, paleInk, align);
+  for (const share of [0, 0.05, 0.15, 0.3, BRIGHTEST]) {
+    const align = share === 0 ? "left" : share === BRIGHTEST ? "right" : "center";
+    const words = share === BRIGHTEST ? `${percent(share)}+` : percent(share);
+    canvas.text(words, x + Math.round(brightness(share) * SCALE_WIDTH), y + 18, paleInk, align);
   }
   canvas.text("rows that recomputed this column", x, y + 34, ink);
   x += SCALE_WIDTH + 36;
