@@ -68,7 +68,8 @@ export function decodePng(bytes: Uint8Array): RgbPicture & { metadata: Record<st
     else if (type === "iTXt") Object.assign(metadata, readTextChunk(content));
     at += 12 + length;
   }
-  const rows = Bun.inflateSync(concatenate(data).slice(2, -4));
+  const rows = decompress(concatenate(data));
+  if (!rows) throw damaged("its pixel data is no sound zlib stream");
   if (rows.length !== height * (width * channels + 1)) throw damaged("it has not as many pixels as it says");
   const pixels = unfilterRows(rows, width * channels, height, channels);
   return { width, height, rgb: channels === 3 ? pixels : dropAlpha(pixels), metadata };
@@ -135,6 +136,18 @@ function compress(bytes: Uint8Array): Uint8Array {
   new DataView(checksum.buffer).setUint32(0, Bun.hash.adler32(bytes));
   const deflated = Bun.deflateSync(bytes as Uint8Array<ArrayBuffer>, { level: 6, library: "libdeflate" });
   return concatenate([Uint8Array.of(0x78, 0x9c), deflated, checksum]);
+}
+
+/** The content of a zlib stream; undefined when it or its checksum is damaged. */
+function decompress(stream: Uint8Array): Uint8Array | undefined {
+  if (stream.length < 6) return undefined;
+  try {
+    const bytes = Bun.inflateSync(stream.slice(2, -4));
+    const checksum = new DataView(stream.buffer, stream.byteOffset + stream.length - 4).getUint32(0);
+    return Bun.hash.adler32(bytes) === checksum ? bytes : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function chunk(type: string, content: Uint8Array): Uint8Array {

@@ -41,3 +41,16 @@ test("wrong sizes, wrong keys and damaged files get a clear error", () => {
   flipped[60]! ^= 1;
   expect(() => decodePng(flipped)).toThrow(/checksum/);
 });
+
+test("pixel data that does not decompress is a clear error, even where every chunk's checksum is right", () => {
+  const good = encodePng(noisyPicture(8, 8));
+  const at = Buffer.from(good).indexOf("IDAT");
+  const view = new DataView(good.buffer, good.byteOffset);
+  const end = at + 4 + view.getUint32(at - 4);
+  for (const place of [at + 6, end - 1]) {
+    const damaged = good.slice();
+    damaged[place]! ^= 0xff;
+    new DataView(damaged.buffer).setUint32(end, Bun.hash.crc32(damaged.subarray(at, end)));
+    expect(() => decodePng(damaged)).toThrow(/zlib/);
+  }
+});
