@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { TamiasError } from "./errors.ts";
-import { type NativeArgument, type NativeFunction, runtimeOpener } from "./runtime/adapter.ts";
+import { type NativeArgument, type NativeFunction, foreignRuntime } from "./runtime/adapter.ts";
 import { ABI_VERSION, type ArgumentType, Status, type SymbolName, symbols } from "./symbols.ts";
 import { DeviceTensor } from "./tensor.ts";
 import { Tracer } from "./trace.ts";
@@ -53,10 +53,12 @@ export class NativeLibrary {
             ? "Build it with `npm run build`."
             : "Build it on a machine with nvcc: `npm run build`.",
       });
-    const opener = await runtimeOpener();
+    const runtime = await foreignRuntime();
+    // OpenMP threads that wait by spinning take the cores from other programs, and from the thread they wait for.
+    runtime.setNativeDefault("OMP_WAIT_POLICY", "passive");
     let functions: Record<SymbolName, NativeFunction>;
     try {
-      functions = opener(path, symbols);
+      functions = runtime.openNative(path, symbols);
     } catch (cause) {
       throw new TamiasError(
         "abi",

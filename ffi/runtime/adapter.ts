@@ -5,11 +5,17 @@ export type NativeArgument = number | bigint | Uint8Array | null;
 export type NativeFunction = (...args: NativeArgument[]) => number;
 export type SymbolTable<Name extends string> = Record<Name, readonly ArgumentType[]>;
 
-type Opener = <Name extends string>(path: string, table: SymbolTable<Name>) => Record<Name, NativeFunction>;
+/** What native code needs of a JavaScript runtime. */
+export interface ForeignRuntime {
+  /** Opens a shared library. It is never closed: calling into a closed library would crash the process. */
+  openNative<Name extends string>(path: string, table: SymbolTable<Name>): Record<Name, NativeFunction>;
+  /** Sets an environment variable for native code, unless it is set already. */
+  setNativeDefault(name: string, value: string): void;
+}
 
 /** The FFI of the runtime this process runs on. Throws a plain Error on others (Node has none). */
-export async function runtimeOpener(): Promise<Opener> {
-  if ("Bun" in globalThis) return (await import("./bun.ts")).openNative;
-  if ("Deno" in globalThis) return (await import("./deno.ts")).openNative;
+export async function foreignRuntime(): Promise<ForeignRuntime> {
+  if ("Bun" in globalThis) return import("./bun.ts");
+  if ("Deno" in globalThis) return import("./deno.ts");
   throw new Error("Tamias needs Bun (or Deno with --allow-ffi): this JavaScript runtime has no FFI.");
 }

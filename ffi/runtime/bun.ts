@@ -13,7 +13,6 @@ const types: Record<ArgumentType, FFIType> = {
   bytes: FFIType.ptr,
 };
 
-/** Opens a shared library with bun:ffi. It is never closed: calling into a closed library would crash the process. */
 export function openNative<Name extends string>(
   path: string,
   table: SymbolTable<Name>,
@@ -25,4 +24,14 @@ export function openNative<Name extends string>(
     ]),
   );
   return dlopen(path, declarations).symbols as unknown as Record<Name, NativeFunction>;
+}
+
+/** Bun keeps `process.env` to itself, so native code sees only what libc is told. */
+export function setNativeDefault(name: string, value: string): void {
+  if (process.env[name] !== undefined) return;
+  const libc = dlopen("libc.so.6", {
+    setenv: { args: [FFIType.ptr, FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
+  });
+  const text = (word: string) => new TextEncoder().encode(`${word}\0`);
+  libc.symbols.setenv(text(name), text(value), 0);
 }

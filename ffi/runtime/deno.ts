@@ -7,6 +7,7 @@ interface DenoForeign {
     path: string,
     declarations: Record<string, { parameters: string[]; result: string }>,
   ): { symbols: Record<string, (...args: unknown[]) => number> };
+  readonly env: { has(name: string): boolean; set(name: string, value: string): void };
 }
 
 const types: Record<ArgumentType, string> = {
@@ -25,12 +26,20 @@ export function openNative<Name extends string>(
   path: string,
   table: SymbolTable<Name>,
 ): Record<Name, NativeFunction> {
-  const deno = (globalThis as unknown as { Deno: DenoForeign }).Deno;
   const declarations = Object.fromEntries(
     Object.entries<readonly ArgumentType[]>(table).map(([name, args]) => [
       name,
       { parameters: args.map((type) => types[type]), result: "i32" },
     ]),
   );
-  return deno.dlopen(path, declarations).symbols as Record<Name, NativeFunction>;
+  return deno().dlopen(path, declarations).symbols as Record<Name, NativeFunction>;
+}
+
+/** Deno's environment is libc's. */
+export function setNativeDefault(name: string, value: string): void {
+  if (!deno().env.has(name)) deno().env.set(name, value);
+}
+
+function deno(): DenoForeign {
+  return (globalThis as unknown as { Deno: DenoForeign }).Deno;
 }
