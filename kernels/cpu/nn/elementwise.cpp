@@ -8,6 +8,23 @@
 
 using namespace tamias;
 
+namespace {
+
+bool has_rows(const View& view) { return view.size(-1) <= 1 || view.step(-1) == 1; }
+
+// The same gate for every token: [batch, d] as [batch, tokens, d].
+View for_each_token(const View& gates, int64_t tokens) {
+  View repeated = gates;
+  repeated.rank = 3;
+  repeated.shape[1] = tokens;
+  repeated.shape[2] = gates.shape[1];
+  repeated.stride[1] = 0;
+  repeated.stride[2] = gates.stride[1];
+  return repeated;
+}
+
+}  // namespace
+
 extern "C" int32_t tamias_activate(uint64_t stream, int32_t activation, const tamias_tensor* x,
                                    const tamias_tensor* out) {
   return run_op("activate", stream, [&](Op& op) {
@@ -82,11 +99,22 @@ extern "C" int32_t tamias_gate_residual(uint64_t stream, const tamias_tensor* re
     op.same_shape(base, in);
     op.same_shape(result, in);
     op.shape(gates, {in.size(0), in.size(2)});
-    op.rows(base);
-    op.rows(in);
-    op.rows(result);
     op.apart(result, {in, gates});
     op.apart_or_same(result, {base});
+    if (!has_rows(base) || !has_rows(in) || !has_rows(result)) {
+      if (result.empty()) return;
+      op.submit([=](const Run& run) {
+        const LoopNest<4> nest({result, base, for_each_token(gates, in.size(1)), in});
+        for_each_line(run, nest, [&](const int64_t(&offset)[4], int64_t first, int64_t count) {
+          for (int64_t i = first; i < first + count; ++i) {
+            result.f32()[offset[0] + i * nest.step[0]] =
+                base.f32()[offset[1] + i * nest.step[1]] +
+                gates.f32()[offset[2] + i * nest.step[2]] * in.f32()[offset[3] + i * nest.step[3]];
+          }
+        });
+      });
+      return;
+    }
     Scratch scratch;
     const F32Rows gate_rows(gates, scratch);
     op.workspace(scratch);
