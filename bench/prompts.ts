@@ -5,7 +5,7 @@ export const tuningPrompts: readonly string[] = [
   "3d render of a pizza on a red background",
   "glossy 3d crystal ball on a black background fading to purple at the edges",
   "3d render of a penguin on a white background",
-  "3d emoji of an owl next to a book on a brown floor in front of a beige wall",
+  "3d emoji of an owl next to a closed book on a brown floor in front of a beige wall",
 ];
 
 /** Prompts that fidelity is reported on. */
@@ -17,7 +17,7 @@ export const testPrompts: readonly string[] = [
   "3d emoji of a sunflower on a white background",
   "3d render of a hamburger on a teal floor in front of a yellow wall",
   "3d render of a turtle to the left of a trophy on a beige background",
-  "3d render of a hot air balloon on a sky blue to white gradient background",
+  "3d render of a balloon on a sky blue to white gradient background",
   "3d render of a birthday cake on a pink background",
   "3d render of a guitar on an orange background",
   "3d emoji of a panda on a purple background",
@@ -40,7 +40,7 @@ export const testPrompts: readonly string[] = [
   "3d render of a big watermelon with a small butterfly on a teal background",
   "3d emoji of a light bulb on a black background",
   "3d render of a snail on a green to yellow gradient background",
-  "3d render of a cat and a ball on a pink background",
+  "3d render of a cat and a soccer ball on a pink background",
   "glossy 3d umbrella on a grey background",
   "3d render of an airplane on a white background",
   "3d render of a monkey on a brown background",

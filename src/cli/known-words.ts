@@ -3,7 +3,15 @@ import { join } from "node:path";
 import { z } from "zod";
 import { parseWith, readJsonObject } from "../weights/json-file.ts";
 
-const vocabularySchema = z.record(z.string(), z.array(z.string()));
+/** Phrases; or other names of phrases, told as "bunny (rabbit)"; or groups of phrases, of which the names count. */
+const phrasesSchema = z.union([
+  z.array(z.string()),
+  z
+    .record(z.string(), z.string())
+    .transform((names) => Object.entries(names).map(([name, of]) => `${name} (${of})`)),
+  z.record(z.string(), z.array(z.string())).transform((groups) => Object.keys(groups)),
+]);
+const vocabularySchema = z.record(z.string(), phrasesSchema);
 
 /** The words and phrases a model was trained on, by kind (concepts, colours, backgrounds …). */
 export type Vocabulary = z.output<typeof vocabularySchema>;
