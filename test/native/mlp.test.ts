@@ -45,7 +45,7 @@ class Mlp {
     this.outputs = random.pick([1, random.integer(2, 20), 64]);
     this.#w1 = bench.weight([this.hidden, this.d], { layout: "rows" });
     this.#b1 = random.chance(0.7) ? bench.weight([this.hidden]) : undefined;
-    this.#w2t = bench.weight([this.hidden, this.outputs], { layout: "rows" });
+    this.#w2t = bench.weight([this.hidden, this.outputs], { layout: "rows" }, this.hidden);
     this.#b2 = random.chance(0.7) ? bench.weight([this.outputs]) : undefined;
     this.activations = bench.output([this.batch, this.groups, this.hidden, this.group], {
       dtype: this.dtype,

@@ -1,6 +1,7 @@
 import type { DType, Device, Stream } from "../../../ffi/index.ts";
 import type { Arguments } from "../../../ffi/library.ts";
 import type { SymbolName } from "../../../ffi/symbols.ts";
+import { elementCount } from "../../../ffi/tensor.ts";
 import { type Layout, place } from "./layout.ts";
 import { Operand } from "./operand.ts";
 import type { Random } from "./random.ts";
@@ -57,13 +58,14 @@ export class Bench implements Disposable {
     );
   }
 
-  /** A layer's weight: normal values that keep the size of what they multiply. */
-  weight(shape: readonly number[], options: OperandOptions = {}): Operand {
-    const scale = 1 / Math.sqrt(Math.max(1, shape.at(-1) ?? 1));
-    return this.input(
-      new Values(shape).map(() => this.random.normal() * scale),
-      { dtype: this.random.pick(this.weightTypes), ...options },
-    );
+  /** A layer's weight, [outputs, ...inputs] unless told: normal values that keep the size of what they multiply. */
+  weight(
+    shape: readonly number[],
+    options: OperandOptions = {},
+    inputs = elementCount(shape.slice(1)),
+  ): Operand {
+    const values = new Values(shape).map(() => this.random.normal() / Math.sqrt(Math.max(1, inputs)));
+    return this.input(values, { dtype: this.random.pick(this.weightTypes), ...options });
   }
 
   input(values: Values, { dtype = "f32", layout = "contiguous" }: OperandOptions = {}): Operand {
