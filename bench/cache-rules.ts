@@ -35,7 +35,6 @@ const rules: Record<string, Pick<Attention, "cache" | "forecast">> = {
   difference: control(1),
   "beta 0.9": control(0.9),
   "beta 0.8": control(0.8),
-  "beta 0.7": control(0.7),
   "beta 0.6": control(0.6),
   "log-sum-exp": { cache: { rule: "lse" }, forecast: 0 },
   "forecast 0.5": control(1, 0.5),

@@ -7,7 +7,7 @@ export const balanced: Policy = columnPolicy({
   description: "hard to tell from exact, much faster",
   attention: {
     select: { kind: "topK", density: 0.15 },
-    cache: { rule: "control", beta: 1 },
+    cache: { rule: "control", beta: 0.9 },
     forecast: 0.5,
     refresh: { from: 1, every: 4 },
   },
@@ -15,4 +15,5 @@ export const balanced: Policy = columnPolicy({
     select: { kind: "topK", density: 0.3 },
     refresh: { from: 1, every: 4 },
   },
+  skip: { from: 3, until: 1, every: 2, forecast: 1 },
 });

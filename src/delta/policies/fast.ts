@@ -1,13 +1,13 @@
 import type { Policy } from "../policy.ts";
 import { columnPolicy } from "../column-policy.ts";
 
-/** For drafts: fewer columns, rarer refreshes, and every third step carried on without running the network. */
+/** For drafts: fewer columns, rarer refreshes, and every second step carried on without running the network. */
 export const fast: Policy = columnPolicy({
   name: "fast",
   description: "for drafts: fewer columns, rarer refreshes, skipped steps",
   attention: {
     select: { kind: "topK", density: 0.1 },
-    cache: { rule: "control", beta: 1 },
+    cache: { rule: "control", beta: 0.9 },
     forecast: 0.5,
     refresh: { from: 1, every: 6 },
   },
@@ -15,5 +15,5 @@ export const fast: Policy = columnPolicy({
     select: { kind: "topK", density: 0.2 },
     refresh: { from: 1, every: 6 },
   },
-  skip: { from: 3, until: 1, every: 3, forecast: 0.5 },
+  skip: { from: 3, until: 1, every: 2, forecast: 1 },
 });
