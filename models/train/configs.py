@@ -1,0 +1,37 @@
+"""Configurations of the networks and the files around them."""
+
+TRANSFORMER = {
+    "_class_name": "FluxTransformer2DModel", "_diffusers_version": "0.40.0.dev0", "attention_head_dim": 128,
+    "axes_dims_rope": [16, 56, 56], "guidance_embeds": True, "in_channels": 32, "joint_attention_dim": 256,
+    "num_attention_heads": 3, "num_layers": 2, "num_single_layers": 6, "out_channels": None, "patch_size": 1,
+    "pooled_projection_dim": 256,
+}
+# For rehearsals on a CPU.
+TINY_TRANSFORMER = {**TRANSFORMER, "num_attention_heads": 1, "num_layers": 1, "num_single_layers": 1}
+
+T5 = {
+    "architectures": ["T5EncoderModel"], "classifier_dropout": 0.0, "d_ff": 640, "d_kv": 64, "d_model": 256,
+    "decoder_start_token_id": 0, "dense_act_fn": "gelu_new", "dropout_rate": 0.0, "dtype": "bfloat16",
+    "eos_token_id": 1, "feed_forward_proj": "gated-gelu", "initializer_factor": 1.0, "is_decoder": False,
+    "is_encoder_decoder": False, "is_gated_act": True, "layer_norm_epsilon": 1e-06, "model_type": "t5",
+    "num_decoder_layers": 3, "num_heads": 4, "num_layers": 3, "pad_token_id": 0,
+    "relative_attention_max_distance": 128, "relative_attention_num_buckets": 32, "tie_word_embeddings": True,
+    "use_cache": False, "vocab_size": 4096,
+}
+
+CLIP = {
+    "architectures": ["CLIPTextModel"], "attention_dropout": 0.0, "bos_token_id": 1, "dtype": "bfloat16",
+    "eos_token_id": 1, "hidden_act": "gelu", "hidden_size": 256, "initializer_factor": 1.0,
+    "initializer_range": 0.02, "intermediate_size": 1024, "layer_norm_eps": 1e-05, "max_position_embeddings": 77,
+    "model_type": "clip_text_model", "num_attention_heads": 4, "num_hidden_layers": 2, "pad_token_id": 0,
+    "projection_dim": 256, "vocab_size": 4096,
+}
+
+MODEL_INDEX = {
+    "_class_name": "FluxPipeline", "_diffusers_version": "0.40.0.dev0", "feature_extractor": [None, None],
+    "image_encoder": [None, None], "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"], "text_encoder_2": ["transformers", "T5EncoderModel"],
+    "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+    "tokenizer_2": ["transformers", "PreTrainedTokenizerFast"],
+    "transformer": ["diffusers", "FluxTransformer2DModel"], "vae": ["diffusers", "AutoencoderKL"],
+}
