@@ -1,6 +1,6 @@
 /**
- * Predicted cost of a column-sparse module as a share of the dense one. The constants are fits to measurements on both
- * backends (`docs/deltas.md`, "Never lose"); they need only be right about which side of 1 they fall.
+ * Predicted cost of a column-sparse module as a share of the dense one. The constants are fits to measurements of the
+ * CPU backend (`docs/deltas.md`, "Never lose"); they need only be right about which side of 1 they fall.
  */
 
 /** Time a chosen column costs, relative to a column of the dense product. */

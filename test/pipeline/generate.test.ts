@@ -88,7 +88,7 @@ describe("generate", () => {
       expect(density).toBeGreaterThan(0);
       expect(density).toBeLessThan(0.8);
       const chosen = cells.find(({ action, module }) => action === "delta" && module === "attention");
-      if (chosen) expect(chosen.columnFrequency).toHaveLength(256 + 128);
+      if (chosen) expect(chosen.columnFrequency).toHaveLength(1024 + 128);
     }
   });
 

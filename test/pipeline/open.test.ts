@@ -21,7 +21,7 @@ async function damaged(damage: (folder: string) => Promise<unknown>): Promise<Er
   }
 }
 
-const weights = "transformer/diffusion_pytorch_model.safetensors";
+const weights = "transformer/diffusion_pytorch_model-00001-of-00002.safetensors";
 
 test.each<[string, (folder: string) => Promise<unknown>, RegExp]>([
   ["weights that are missing", (folder) => rm(join(folder, weights)), /transformer/],
