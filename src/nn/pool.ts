@@ -1,4 +1,5 @@
 import { Allocation, type Device, DeviceTensor, type DType, dtypes } from "../../ffi/index.ts";
+import { checkShape, elementCount } from "../../ffi/tensor.ts";
 
 /**
  * Temporary tensors of one stream. A disposed temporary goes back to the pool and may be handed out again at once:
@@ -15,8 +16,8 @@ export class TensorPool implements Disposable {
 
   /** An uninitialised contiguous tensor; `using` gives it back. */
   tensor(dtype: DType, shape: readonly number[]): DeviceTensor {
-    const elements = shape.reduce((product, size) => product * size, 1);
-    const bytes = sizeClass(elements * dtypes[dtype].bytes);
+    checkShape(shape);
+    const bytes = sizeClass(elementCount(shape) * dtypes[dtype].bytes);
     const block = this.#free.get(bytes)?.pop() ?? this.#allocate(bytes);
     const lease = new Allocation(block.address, bytes, () => this.#giveBack(block));
     return new DeviceTensor(lease, dtype, shape, undefined, 0, () => lease[Symbol.dispose]());
