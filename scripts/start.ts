@@ -15,7 +15,7 @@ import { drawHeatmap } from "../src/media/heatmap.ts";
 import { psnr, ssim } from "../src/media/metrics.ts";
 import { open } from "../src/pipeline/open.ts";
 
-const examplePrompt = "3d render of a red apple on a sky blue background";
+const examplePrompt = "3d render of a fox on a sky blue background";
 const seed = 7;
 const steps = 20;
 /** Both runs together should take no longer than this; where 512 x 512 would, the picture is smaller. */

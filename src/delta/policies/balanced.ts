@@ -1,7 +1,10 @@
 import type { Policy } from "../policy.ts";
 import { columnPolicy } from "../column-policy.ts";
 
-/** Hard to tell from exact, at well under its cost (`docs/deltas.md` has the measurements behind each number). */
+/**
+ * Hard to tell from exact, at well under its cost: columns, and every second step on the line of the last two. The
+ * measurements behind it are in `docs/deltas.md`, "Measured".
+ */
 export const balanced: Policy = columnPolicy({
   name: "balanced",
   description: "hard to tell from exact, much faster",

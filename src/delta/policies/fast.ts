@@ -1,10 +1,10 @@
 import type { Policy } from "../policy.ts";
 import { columnPolicy } from "../column-policy.ts";
 
-/** For drafts: fewer columns, rarer refreshes, and every second step carried on without running the network. */
+/** For drafts: fewer columns and rarer refreshes than `balanced`. */
 export const fast: Policy = columnPolicy({
   name: "fast",
-  description: "for drafts: fewer columns, rarer refreshes, skipped steps",
+  description: "for drafts: fewer columns and rarer refreshes than balanced",
   attention: {
     select: { kind: "topK", density: 0.1 },
     cache: { rule: "control", beta: 0.9 },
