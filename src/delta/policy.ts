@@ -72,7 +72,7 @@ export type Selector = z.output<typeof selectorSchema>;
 /** How the unchosen keys' share of the output is remembered (`docs/deltas.md`, "Attention caches"). */
 export const cacheSchema = z.discriminatedUnion("rule", [
   /** cache = O - beta * O_S; beta 1 is the difference cache of Chipmunk. */
-  z.strictObject({ rule: z.literal("control"), beta: z.number().min(-2).max(2).default(1) }),
+  z.strictObject({ rule: z.literal("control"), beta: z.number().min(-2).max(2).default(0.9) }),
   /** The unchosen keys as a partial softmax, merged by log-sum-exp. */
   z.strictObject({ rule: z.literal("lse") }),
   /** Nothing: only the chosen keys count. */
@@ -80,11 +80,12 @@ export const cacheSchema = z.discriminatedUnion("rule", [
 ]);
 export type CacheRule = z.output<typeof cacheSchema>;
 
+/** Cache and forecast default to what measured best (`docs/deltas.md`, "Measured"). */
 export const attentionSchema = z.strictObject({
   select: selectorSchema,
-  cache: cacheSchema.default({ rule: "control", beta: 1 }),
+  cache: cacheSchema.default({ rule: "control", beta: 0.9 }),
   /** How far the cache follows its change between the last two refreshes, in sigma: 0 stands still, 1 a line. */
-  forecast: z.number().min(0).max(1).default(0),
+  forecast: z.number().min(0).max(1).default(0.5),
   /** `always`: text keys are chosen besides the selector's share of image keys. `scored`: they compete like others. */
   textKeys: z.enum(["always", "scored"]).default("always"),
   /** Keys chosen at random, as a fraction of all and part of the selector's share; redrawn at each refresh. */

@@ -10,8 +10,6 @@ export const balanced: Policy = columnPolicy({
   description: "hard to tell from exact, much faster",
   attention: {
     select: { kind: "topK", density: 0.15 },
-    cache: { rule: "control", beta: 0.9 },
-    forecast: 0.5,
     refresh: { from: 1, every: 4 },
   },
   mlp: {

@@ -14,6 +14,7 @@ export const chipmunk: Policy = columnPolicy({
     select: { kind: "topK", density: 0.165 },
     textKeys: "scored",
     cache: { rule: "control", beta: 1 },
+    forecast: 0,
     refresh: { from: 1, every: 10 },
   },
   mlp: {

@@ -7,8 +7,6 @@ export const fast: Policy = columnPolicy({
   description: "for drafts: fewer columns and rarer refreshes than balanced",
   attention: {
     select: { kind: "topK", density: 0.1 },
-    cache: { rule: "control", beta: 0.9 },
-    forecast: 0.5,
     refresh: { from: 1, every: 6 },
   },
   mlp: {
