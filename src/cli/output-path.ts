@@ -1,6 +1,5 @@
-import { constants } from "node:fs";
-import { access, stat } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
+import { rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { TamiasError } from "../../ffi/errors.ts";
 
 /**
@@ -21,8 +20,11 @@ export async function ensureFolderWritable(folder: string): Promise<void> {
     if (kind === undefined && existing !== dirname(existing)) continue;
     if (kind !== true)
       throw new TamiasError("io", `${existing} is not a folder, so nothing can be written into it.`);
+    // Writing tells more than permissions do: some file systems refuse even root.
+    const probe = join(existing, `.tamias-${process.pid}-${crypto.randomUUID().slice(0, 8)}`);
     try {
-      return await access(existing, constants.W_OK | constants.X_OK);
+      await writeFile(probe, "", { flag: "wx" });
+      return await rm(probe);
     } catch (cause) {
       throw new TamiasError("io", `The folder ${existing} cannot be written to.`, {
         hint: "Choose another place, or change its permissions.",
