@@ -9,7 +9,7 @@ import type { ColumnPolicySettings } from "../src/delta/column-policy.ts";
 import { open } from "../src/pipeline/open.ts";
 import { Comparison, make } from "./fidelity.ts";
 import { machine, mean, writeResult } from "./machine.ts";
-import { testPrompts, tuningPrompts } from "./prompts.ts";
+import { rulePrompts, tuningPrompts } from "./prompts.ts";
 
 const { values } = parseArgs({
   options: {
@@ -27,7 +27,7 @@ const { values } = parseArgs({
 });
 const size = Number(values.size);
 const steps = Number(values.steps);
-const prompts = (values.tuning ? tuningPrompts : testPrompts).slice(0, Number(values.prompts));
+const prompts = (values.tuning ? tuningPrompts : rulePrompts).slice(0, Number(values.prompts));
 
 type Attention = NonNullable<ColumnPolicySettings["attention"]>;
 const control = (beta: number, forecast = 0) => ({ cache: { rule: "control" as const, beta }, forecast });

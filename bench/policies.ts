@@ -1,13 +1,15 @@
 /**
  * Policies against exact: wall time of whole requests, and PSNR and SSIM at the same seed.
  *   bun bench/policies.ts [--model acorn-image] [--size 512] [--prompts 16] [--steps 20] [--policies balanced,fast]
- * Writes bench/results/policies-<size>.json.
+ *     [--set test|rule]
+ * Writes bench/results/policies-<size>.json, or policies-<size>-rule-prompts.json for the prompts that chose the cache
+ * rule.
  */
 import { parseArgs } from "node:util";
 import { open } from "../src/pipeline/open.ts";
 import { Comparison, make } from "./fidelity.ts";
 import { machine, writeResult } from "./machine.ts";
-import { testPrompts } from "./prompts.ts";
+import { rulePrompts, testPrompts } from "./prompts.ts";
 
 const { values } = parseArgs({
   options: {
@@ -18,11 +20,14 @@ const { values } = parseArgs({
     threads: { type: "string", default: "2" },
     device: { type: "string", default: "cpu" },
     policies: { type: "string", default: "chipmunk,balanced,fast" },
+    set: { type: "string", default: "test" },
   },
 });
 const size = Number(values.size);
 const steps = Number(values.steps);
-const prompts = testPrompts.slice(0, Number(values.prompts));
+if (!["test", "rule"].includes(values.set)) throw new Error(`--set is test or rule, not ${values.set}.`);
+const isRuleSet = values.set === "rule";
+const prompts = (isRuleSet ? rulePrompts : testPrompts).slice(0, Number(values.prompts));
 const names = values.policies.split(",");
 
 await using tamias = await open({
@@ -47,7 +52,7 @@ for (const [index, prompt] of prompts.entries()) {
 }
 const result = {
   what: "policies against exact, same seed, whole requests (text encoding, denoising, decoding)",
-  command: `bun bench/policies.ts --model ${values.model} --size ${size} --prompts ${prompts.length} --steps ${steps} --policies ${values.policies}`,
+  command: `bun bench/policies.ts --model ${values.model} --size ${size} --prompts ${prompts.length} --steps ${steps} --policies ${values.policies} --set ${values.set}`,
   machine: machine(tamias.device, Number(values.threads)),
   model: tamias.model,
   size,
@@ -56,4 +61,6 @@ const result = {
   policies: Object.fromEntries([...comparisons].map(([name, comparison]) => [name, comparison.summary()])),
 };
 console.log(JSON.stringify(result.policies, null, 2));
-console.error(`Written to ${await writeResult(`policies-${size}`, result)}`);
+console.error(
+  `Written to ${await writeResult(`policies-${size}${isRuleSet ? "-rule-prompts" : ""}`, result)}`,
+);

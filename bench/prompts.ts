@@ -8,8 +8,8 @@ export const tuningPrompts: readonly string[] = [
   "3d emoji of an owl next to a closed book on a brown floor in front of a beige wall",
 ];
 
-/** Prompts that fidelity is reported on. */
-export const testPrompts: readonly string[] = [
+/** Prompts that cache rules are compared on; the winner became the default. */
+export const rulePrompts: readonly string[] = [
   "3d render of a fox on a sky blue background",
   "3d render of a red apple on a yellow background",
   "3d render of a tiger on a green background",
@@ -46,4 +46,24 @@ export const testPrompts: readonly string[] = [
   "3d render of a monkey on a brown background",
   "3d emoji of a pumpkin on a black background fading to orange at the edges",
   "3d render of a violin on a red background",
+];
+
+/** Prompts that policies are reported on: no setting was chosen by them. */
+export const testPrompts: readonly string[] = [
+  "3d render of a zebra on a yellow background",
+  "3d render of a croissant on a blue background",
+  "3d emoji of a dolphin on a teal to blue gradient background",
+  "glossy 3d crown on a purple background",
+  "3d render of a drum on a green background",
+  "3d render of a duck on a sky blue floor in front of a white wall",
+  "3d render of a camel to the right of a cactus on a beige background",
+  "3d emoji of a cookie on a pink background",
+  "3d render of a chair on a grey background",
+  "3d render of an eagle above a crescent moon on a black background",
+  "3d render of a large carrot on an orange background",
+  "glossy 3d bomb on a red background fading to black at the edges",
+  "3d render of a bear and a basketball on a brown background",
+  "3d render of a candle on a purple floor in front of a pink wall",
+  "3d render of a blue elephant on a white background",
+  "3d emoji of a bus on a yellow to orange gradient background",
 ];
