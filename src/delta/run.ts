@@ -127,9 +127,8 @@ export class DeltaRun implements Disposable {
       columns: queries,
     };
     const key = `${branch}.${layer}`;
-    let asked = this.#plan.action({ step, layer, module: "attention" });
+    const asked = this.#plan.action({ step, layer, module: "attention" });
     const kept = this.#outputs.get(key);
-    if (asked === "reuse" && !kept) asked = "refresh";
     const cost = 4 * batch * heads * queries * queries * headDim;
     if (asked === "reuse" && kept) {
       this.#ops.copy(kept, out);
@@ -137,20 +136,21 @@ export class DeltaRun implements Disposable {
       return;
     }
 
-    const fixed = this.#fixedKeys(shape);
     const selector = withTextKeys(
       settings.select,
       settings.textKeys === "always" ? this.#textTokens : 0,
       queries,
     );
     const existing = this.#attention.get(key);
-    const pays = attentionDeltaPays(expectedDensity(selector, shape, fixed.denseGroups));
+    const pays = attentionDeltaPays(expectedDensity(selector, shape, this.#textGroups * shape.group));
     if (asked === "dense" || !pays) {
       this.#ops.attention(project(), out, { scale });
       this.#note(layer, "attention", "dense", cost);
     } else {
-      const cache = existing ?? new AttentionCache(this.#ops, settings, selector, shape, fixed, headDim);
+      const cache =
+        existing ?? new AttentionCache(this.#ops, settings, selector, shape, this.#fixedKeys(shape), headDim);
       if (!existing) this.#attention.set(key, cache);
+      // A delta, or a reuse, that has nothing to build on becomes a refresh.
       const action = asked === "delta" && cache.isFilled ? "delta" : "refresh";
       const qkv = project();
       if (action === "delta") cache.delta(qkv, scale, sigma, out);
@@ -186,10 +186,15 @@ export class DeltaRun implements Disposable {
     this.#note(layer, "mlp", action, cost, cache.mask);
   }
 
+  /** Query groups that hold text. */
+  get #textGroups(): number {
+    return Math.ceil(this.#textTokens / this.#queryGroup);
+  }
+
   /** Text queries run dense; with `textKeys: "always"` text keys are in every list. */
   #fixedKeys(shape: MaskShape): { always: Uint8Array | undefined; denseGroups: Uint8Array } {
     const denseGroups = new Uint8Array(groupCount(shape));
-    denseGroups.fill(1, 0, Math.ceil(this.#textTokens / shape.group));
+    denseGroups.fill(1, 0, this.#textGroups);
     return { always: this.#alwaysKeys(shape, 0, 0), denseGroups };
   }
 
@@ -249,9 +254,8 @@ function withTextKeys(selector: Selector, textTokens: number, keys: number): Sel
 }
 
 /** The most a selector can deliver, dense groups included. */
-function expectedDensity(selector: Selector, shape: MaskShape, denseGroups?: Uint8Array): number {
+function expectedDensity(selector: Selector, shape: MaskShape, denseRows = 0): number {
   const share = selector.kind === "topK" ? selector.density : selector.maxDensity;
-  const denseRows = denseGroups?.reduce((sum, dense) => sum + (dense ? shape.group : 0), 0) ?? 0;
   const dense = Math.min(1, denseRows / Math.max(1, shape.rows));
   return dense + (1 - dense) * share;
 }

@@ -1,4 +1,5 @@
 import { type DeviceTensor, type DType, dtypes, TamiasError } from "../../ffi/index.ts";
+import { elementCount } from "../../ffi/tensor.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 import type { TensorEntry } from "../weights/safetensors.ts";
 import type { Convolution, Linear, Ops } from "./ops.ts";
@@ -99,7 +100,7 @@ export class Parameters implements Disposable {
   /** value = stored * scale[row]; rows are the first dimension. */
   #loadScaled(entry: TensorEntry, scaleEntry: TensorEntry, out: DeviceTensor): void {
     const rows = entry.shape[0] ?? 1;
-    const scales = scaleEntry.shape.reduce((product, size) => product * size, 1);
+    const scales = elementCount(scaleEntry.shape);
     using scale = this.#ops.temporary([scales], "f32");
     this.#load(scaleEntry, scale);
     using wide = this.#ops.temporary([rows, out.elements / rows], "f32");

@@ -150,7 +150,9 @@ export class FluxPipeline implements Disposable {
     const latents = keep(ops.lasting(shape, "f32"));
     this.#drawNoise(settings, [rows, columns], toTiles, latents);
     const velocity = keep(ops.lasting(shape, "f32"));
-    const line = scratch.use(new VelocityLine(ops, shape, plan.skipForecast));
+    const line = skipsAny(plan, settings.steps)
+      ? scratch.use(new VelocityLine(ops, shape, plan.skipForecast))
+      : undefined;
     const delta = scratch.use(new DeltaRun(ops, plan, { textTokens, seed: settings.seed, recordColumns }));
     const schedule = this.#sampler.schedule(settings.steps, imageTokens);
     const reports: DensityReport[] = [];
@@ -161,17 +163,17 @@ export class FluxPipeline implements Disposable {
       const stepBegan = performance.now();
       const sigma = schedule.sigmas[step]!;
       const action = plan.stepAction(step);
-      if (action === "skip") line.extrapolate(sigma, velocity);
+      if (action === "skip") line!.extrapolate(sigma, velocity);
       else {
         this.#evaluate(
           { latents, text, positions, sigma, guidance: settings.guidance, step },
           delta,
           velocity,
         );
-        if (skipsAny(plan, settings.steps)) line.record(velocity, sigma);
+        line?.record(velocity, sigma);
       }
       const wantsPreview = previewEvery > 0 && (step + 1) % previewEvery === 0 && step + 1 < settings.steps;
-      const estimate = wantsPreview ? keep(ops.lasting(shape, "f32")) : undefined;
+      using estimate = wantsPreview ? ops.temporary(shape, "f32") : undefined;
       if (estimate) ops.combine(1, latents, -sigma, velocity, estimate);
       ops.combine(1, latents, schedule.sigmas[step + 1]! - sigma, velocity, latents);
       await ops.stream.finished();
@@ -189,7 +191,6 @@ export class FluxPipeline implements Disposable {
       if (estimate) {
         throwIfAborted(signal);
         yield { type: "preview", step, ...(await this.#decode(estimate, toRaster, [rows, columns])) };
-        estimate[Symbol.dispose]();
       }
     }
     const denoise = secondsSince(denoiseBegan);
