@@ -1,4 +1,4 @@
-import type { DeviceTensor, Stream } from "../../ffi/index.ts";
+import type { Backend, DeviceTensor, Stream } from "../../ffi/index.ts";
 import type { Mlp, Ops, QueryKeyValue } from "../nn/index.ts";
 import { AttentionCache } from "./attention-cache.ts";
 import { type CountSlot, MaskCounts } from "./counts.ts";
@@ -149,7 +149,8 @@ export class DeltaRun implements Disposable {
       queries,
     );
     const existing = this.#attention.get(key);
-    const pays = attentionDeltaPays(expectedDensity(selector, shape, this.#textGroups * shape.group));
+    const density = expectedDensity(selector, shape, this.#textGroups * shape.group);
+    const pays = attentionDeltaPays({ backend: this.#backend, operations: cost, density });
     if (asked === "dense" || !pays) {
       this.#ops.attention(project(), out, { scale });
       this.#note(layer, "attention", "dense", cost);
@@ -185,7 +186,8 @@ export class DeltaRun implements Disposable {
     const key = `${branch}.${layer}`;
     const asked = this.#plan.action({ step, layer, module: "mlp" });
     const cost = 2 * batch * tokens * mlp.hidden * (width + outputs);
-    const pays = mlpDeltaPays(expectedDensity(settings.select, shape), group, tokens);
+    const density = expectedDensity(settings.select, shape);
+    const pays = mlpDeltaPays({ backend: this.#backend, operations: cost, density }, group, tokens);
     if (asked === "dense" || !pays) {
       mlp.dense(this.#ops, x, out);
       this.#note(layer, "mlp", "dense", cost);
@@ -201,6 +203,10 @@ export class DeltaRun implements Disposable {
     else if (action === "delta") cache.delta(x, mlp, out, always);
     else cache.reuse(out);
     this.#note(layer, "mlp", action, cost, cache.mask);
+  }
+
+  get #backend(): Backend {
+    return this.#ops.stream.device.backend;
   }
 
   /** Query groups that hold text. */
