@@ -20,9 +20,9 @@ struct Pieces {
   Pieces(const Op& op, const Heads& heads, int64_t length, Scratch& space) : length(length) {
     per_head = (heads.queries + length - 1) / length;
     count = heads.batch * heads.heads * per_head;
-    scratch_floats = attention_of(op.isa()).scratch_floats(heads.head_dim);
+    scratch_floats = attention_of(op.device().isa()).scratch_floats(heads.head_dim);
     plan = space.take(WorkPlan::bytes(count));
-    scratch = space.floats(scratch_floats * op.threads());
+    scratch = space.floats(scratch_floats * op.device().threads());
   }
 
   // body(item, batch, head, first query, scratch)

@@ -1,7 +1,7 @@
 // attention_cache: what the chosen keys do not explain, kept at a refresh.
 #include <cmath>
 
-#include "../common/op.h"
+#include "common/op.h"
 #include "../common/parallel.h"
 #include "../nn/kernels.h"
 #include "heads.h"

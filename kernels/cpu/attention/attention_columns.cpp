@@ -30,10 +30,10 @@ extern "C" int32_t tamias_attention_columns(uint64_t stream, const tamias_tensor
     const View statistics = heads.row_statistic(op, "lse", lse, true);
     op.apart(heads.out, {mask.indices, mask.counts, cached, cached_lse, statistics});
     op.apart(statistics, {heads.q, heads.k, heads.v, mask.indices, mask.counts, cached, cached_lse});
-    const int64_t scratch_floats = attention_of(op.isa()).scratch_floats(heads.head_dim);
+    const int64_t scratch_floats = attention_of(op.device().isa()).scratch_floats(heads.head_dim);
     Scratch space;
     const size_t plan = space.take(WorkPlan::bytes(mask.size()));
-    const size_t scratch = space.floats(scratch_floats * op.threads());
+    const size_t scratch = space.floats(scratch_floats * op.device().threads());
     op.workspace(space);
     if (heads.empty()) return;
     op.submit([=](const Run& run) {

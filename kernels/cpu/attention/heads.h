@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../common/op.h"
+#include "common/op.h"
 #include "../common/work_plan.h"
 #include "attention_kernels.h"
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../common/op.h"
+#include "common/op.h"
 
 namespace tamias {
 

@@ -1,8 +1,8 @@
 // neuron_scores, update_chosen.
 #include <cmath>
 
-#include "../common/op.h"
-#include "../common/loops.h"
+#include "common/op.h"
+#include "common/loops.h"
 #include "../common/parallel.h"
 #include "column_mask.h"
 

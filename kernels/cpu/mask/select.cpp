@@ -27,7 +27,7 @@ void select(Op& op, const tamias_tensor* scores_tensor, const tamias_tensor* alw
   op.apart(mask.indices, {scores, always, dense, mask.counts});
   op.apart(mask.counts, {scores, always, dense});
   Scratch space;
-  const size_t keys = space.take(columns * op.threads() * static_cast<int64_t>(sizeof(uint32_t)));
+  const size_t keys = space.take(columns * op.device().threads() * static_cast<int64_t>(sizeof(uint32_t)));
   op.workspace(space);
   if (mask.counts.empty()) return;
   op.submit([=](const Run& run) {

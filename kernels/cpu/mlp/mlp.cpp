@@ -37,7 +37,7 @@ struct Groups {
       : groups(slabs.size(1)), group(slabs.size(3)), tokens(tokens), count(slabs.size(0) * slabs.size(1)),
         scratch_floats(scratch_floats) {
     plan = space.take(WorkPlan::bytes(count));
-    scratch = space.floats(scratch_floats * op.threads());
+    scratch = space.floats(scratch_floats * op.device().threads());
   }
 
   int64_t first_token(int64_t piece) const { return piece % groups * group; }
@@ -91,7 +91,7 @@ void first_layer(Op& op, const tamias_tensor* x_tensor, const tamias_tensor* w1_
   op.apart(means, {x, w1, b1});
   Scratch space;
   const F32Rows biases(b1, space);
-  const Groups groups(op, slabs, x.size(1), mlp_of(op.isa()).first_scratch_floats(d), space);
+  const Groups groups(op, slabs, x.size(1), mlp_of(op.device().isa()).first_scratch_floats(d), space);
   op.workspace(space);
   if (slabs.empty()) return;
   op.submit([=](const Run& run) {
@@ -152,7 +152,7 @@ void second_layer(Op& op, const View& slabs, const tamias_tensor* w2t_tensor, co
   op.apart(out, {slabs, w2t, b2});
   Scratch space;
   const F32Rows biases(b2, space);
-  const Groups groups(op, slabs, out.size(1), mlp_of(op.isa()).second_scratch_floats(), space);
+  const Groups groups(op, slabs, out.size(1), mlp_of(op.device().isa()).second_scratch_floats(), space);
   op.workspace(space);
   if (out.empty()) return;
   op.submit([=](const Run& run) {

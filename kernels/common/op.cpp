@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../runtime/device.h"
-#include "../runtime/stream.h"
+#include "registry.h"
+#include "runtime/stream.h"
 
 namespace tamias {
 namespace {
 
+constexpr size_t kAlignment = 256;
 constexpr int64_t kMostElements = int64_t{1} << 60;
 
 std::string types_text(Types types) {
@@ -67,7 +68,7 @@ size_t Scratch::take(int64_t bytes) {
     fail(TAMIAS_OUT_OF_MEMORY, "the scratch memory of these shapes is beyond any machine");
   }
   const size_t offset = bytes_;
-  bytes_ += (static_cast<size_t>(bytes) + 63) / 64 * 64;
+  bytes_ += (static_cast<size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
   return offset;
 }
 
@@ -195,7 +196,6 @@ void Op::epsilon(float value) {
 void Op::workspace(uint64_t bytes) const { stream_->need_workspace(bytes); }
 void Op::workspace(const Scratch& scratch) const { workspace(scratch.bytes()); }
 void Op::submit(Task task) const { stream_->submit(std::move(task)); }
-int Op::threads() const { return stream_->device().threads(); }
-Isa Op::isa() const { return stream_->device().isa(); }
+Device& Op::device() const { return stream_->device(); }
 
 }  // namespace tamias
