@@ -169,6 +169,11 @@ void Op::same_shape(const View& view, const View& like) const {
   refuse("%s has shape %s, but %s has %s", view.name, view.shape_text().c_str(), like.name, like.shape_text().c_str());
 }
 
+void Op::same_dtype(const View& view, const View& like) const {
+  if (!view || !like || view.dtype == like.dtype) return;
+  refuse("%s is %s, but %s is %s", view.name, dtype_name(view.dtype), like.name, dtype_name(like.dtype));
+}
+
 void Op::apart(const View& out, std::initializer_list<View> others) const {
   for (const View& other : others) {
     if (certainly_overlap(out, other)) refuse("%s overlaps %s", out.name, other.name);

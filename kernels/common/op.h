@@ -76,6 +76,7 @@ class Op {
   void contiguous(const View& view) const;
   void shape(const View& view, std::initializer_list<int64_t> expected) const;
   void same_shape(const View& view, const View& like) const;
+  void same_dtype(const View& view, const View& like) const;
   void apart(const View& out, std::initializer_list<View> others) const;          // refuses overlap that is certain
   void apart_or_same(const View& out, std::initializer_list<View> others) const;  // "may be in place"
 
