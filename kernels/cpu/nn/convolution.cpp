@@ -7,7 +7,7 @@
 #include <unordered_map>
 
 #include "../common/convert.h"
-#include "../common/op.h"
+#include "common/op.h"
 
 using namespace tamias;
 
@@ -121,7 +121,7 @@ extern "C" int32_t tamias_conv2d(uint64_t stream, const tamias_tensor* x, const 
     dnnl::convolution_forward::primitive_desc planned;
     Operand source, kernel, destination;
     size_t scratchpad = 0;
-    const PlanningThreads planning(op.threads());
+    const PlanningThreads planning(op.device().threads());
     try {
       planned = plan(memory::desc(dims_of(in), kFloat, kAny), memory::desc(dims_of(weights), kFloat, kAny),
                      biases ? &bias_description : nullptr, memory::desc(dims_of(result), kFloat, kAny),

@@ -2,8 +2,8 @@
 #include <cstring>
 
 #include "../common/convert.h"
-#include "../common/loops.h"
-#include "../common/op.h"
+#include "common/loops.h"
+#include "common/op.h"
 #include "../common/parallel.h"
 #include "for_each_line.h"
 

@@ -1,7 +1,7 @@
 // activate, combine, multiply, gate_residual.
 #include "../common/convert.h"
-#include "../common/loops.h"
-#include "../common/op.h"
+#include "common/loops.h"
+#include "common/op.h"
 #include "../common/parallel.h"
 #include "for_each_line.h"
 #include "kernels.h"

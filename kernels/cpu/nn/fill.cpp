@@ -2,7 +2,7 @@
 #include <cstring>
 
 #include "../common/convert.h"
-#include "../common/op.h"
+#include "common/op.h"
 #include "for_each_line.h"
 
 using namespace tamias;

@@ -1,5 +1,5 @@
 #include "../common/convert.h"
-#include "../common/op.h"
+#include "common/op.h"
 #include "../common/parallel.h"
 #include "kernels.h"
 

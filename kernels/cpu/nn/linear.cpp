@@ -5,8 +5,8 @@
 #include <atomic>
 
 #include "../common/convert.h"
-#include "../common/loops.h"
-#include "../common/op.h"
+#include "common/loops.h"
+#include "common/op.h"
 #include "../common/parallel.h"
 #include "kernels.h"
 

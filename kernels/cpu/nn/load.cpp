@@ -12,7 +12,7 @@
 #include <string>
 
 #include "../common/convert.h"
-#include "../common/op.h"
+#include "common/op.h"
 #include "../common/parallel.h"
 #include "../runtime/stream.h"
 

@@ -1,7 +1,7 @@
 // layer_norm, rms_norm, norm_rope.
 #include "../common/convert.h"
-#include "../common/loops.h"
-#include "../common/op.h"
+#include "common/loops.h"
+#include "common/op.h"
 #include "../common/parallel.h"
 #include "kernels.h"
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "../common/op.h"
+#include "common/op.h"
 #include "../common/parallel.h"
 
 using namespace tamias;

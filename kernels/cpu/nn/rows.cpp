@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "../common/convert.h"
-#include "../common/loops.h"
-#include "../common/op.h"
+#include "common/loops.h"
+#include "common/op.h"
 #include "../common/parallel.h"
 #include "kernels.h"
 
