@@ -1,6 +1,6 @@
 #pragma once
 
-#include "../../include/tamias.h"
+#include "tamias.h"
 
 namespace tamias {
 

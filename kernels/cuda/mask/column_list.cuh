@@ -4,7 +4,8 @@
 
 #include <cstdint>
 
-#include "../../include/tamias.h"
+#include "../runtime/fault.h"
+#include "tamias.h"
 
 namespace tamias {
 
@@ -13,7 +14,7 @@ struct ColumnLists {
   bool short_indices = false;
   int64_t capacity = 0;
   const int32_t* counts = nullptr;  // null: every column of every list
-  uint32_t* failure = nullptr;      // set to 1 where a count or an index is out of range
+  uint32_t* failure = nullptr;      // gets kWrongMask where a count or an index is out of range
   bool all_needs_capacity = false;  // TAMIAS_ALL_COLUMNS is only right where a list has room for every column
 };
 
@@ -48,13 +49,13 @@ struct ColumnList {
     const int32_t index = short_indices ? static_cast<const uint16_t*>(indices)[place]
                                         : static_cast<const int32_t*>(indices)[place];
     if (static_cast<uint32_t>(index) < static_cast<uint32_t>(columns)) return index;
-    *failure = 1;
+    *failure = kWrongMask;
     return index < 0 ? 0 : columns - 1;
   }
 
  private:
   __device__ void fail() {
-    *failure = 1;
+    *failure = kWrongMask;
     count = 0;
   }
 };

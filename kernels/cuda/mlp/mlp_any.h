@@ -53,8 +53,9 @@ struct SecondLayerAny {
   ColumnLists lists;
   const W* w2t;  // rows [hidden, width]
   int64_t w2t_row;
-  Bias b2;      // dense
-  float* out;   // rows [batch, tokens, width]; dense: overwritten, else added to
+  Bias b2;              // dense
+  float* out = nullptr;  // rows [batch, tokens, width]; dense: overwritten, else added to
+  __nv_bfloat16* short_out = nullptr;  // dense: instead of `out`
   int64_t out_batch, out_row;
 };
 
@@ -71,7 +72,7 @@ struct NeuronMeans {
   int64_t means_batch, means_row;
 };
 
-// Tensor cores from compute capability 8.0 on: bf16, rows aligned to 16 bytes (out: 8), group a multiple of 8.
+// Tensor cores from compute capability 8.0 on: bf16, rows aligned to 16 bytes (of out: pairs), group a multiple of 8.
 bool first_layer_mma_fits(const FirstLayerAny<__nv_bfloat16, __nv_bfloat16>& problem);
 cudaError_t first_layer_mma(const FirstLayerAny<__nv_bfloat16, __nv_bfloat16>& problem, cudaStream_t stream);
 bool second_layer_mma_fits(const SecondLayerAny<__nv_bfloat16, __nv_bfloat16>& problem);

@@ -102,14 +102,26 @@ __global__ void __launch_bounds__(kThreads, 2)
     const int m = i / 2, half = i % 2;
     const int64_t token = first_token + warp_token + m * 16 + half * 8 + lane / 4;
     if (token >= tokens) continue;
-    float* out = problem.out + piece / groups * problem.out_batch + (group_start + token) * problem.out_row;
+    const int64_t row = piece / groups * problem.out_batch + (group_start + token) * problem.out_row;
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
       const int64_t column = first_column + warp_column + n * 8 + lane % 4 * 2;
       if (column >= shape.width) continue;
-      float2* place = reinterpret_cast<float2*>(out + column);
-      const float2 before = dense ? make_float2(problem.b2.at(column), problem.b2.at(column + 1)) : *place;
-      *place = make_float2(before.x + sum[m][n][2 * half], before.y + sum[m][n][2 * half + 1]);
+      float2 result = make_float2(sum[m][n][2 * half], sum[m][n][2 * half + 1]);
+      if (dense) {
+        result.x += problem.b2.at(column);
+        result.y += problem.b2.at(column + 1);
+      }
+      if (problem.short_out) {
+        *reinterpret_cast<uint32_t*>(problem.short_out + row + column) = pack_bf16(result.x, result.y);
+        continue;
+      }
+      float2* out = reinterpret_cast<float2*>(problem.out + row + column);
+      if (!dense) {
+        result.x += out->x;
+        result.y += out->y;
+      }
+      *out = result;
     }
   }
 }
@@ -120,7 +132,8 @@ bool second_layer_mma_fits(const Problem& problem) {
   return problem.shape.group % 8 == 0 && problem.shape.width % 8 == 0 &&
          reinterpret_cast<uintptr_t>(problem.slabs) % 16 == 0 &&
          reinterpret_cast<uintptr_t>(problem.w2t) % 16 == 0 && problem.w2t_row % 8 == 0 &&
-         reinterpret_cast<uintptr_t>(problem.out) % 8 == 0 && problem.out_batch % 2 == 0 && problem.out_row % 2 == 0;
+         reinterpret_cast<uintptr_t>(problem.out) % 8 == 0 && reinterpret_cast<uintptr_t>(problem.short_out) % 4 == 0 &&
+         problem.out_batch % 2 == 0 && problem.out_row % 2 == 0;
 }
 
 cudaError_t second_layer_mma(const Problem& problem, cudaStream_t stream) {

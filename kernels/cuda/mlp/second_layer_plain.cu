@@ -45,12 +45,18 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = 0; i < 4; ++i) {
     const int64_t token = first_token + own_row() + i;
     if (token >= tokens) break;
-    float* out = problem.out + piece / groups * problem.out_batch + (group_start + token) * problem.out_row;
+    const int64_t row = piece / groups * problem.out_batch + (group_start + token) * problem.out_row;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int64_t column = first_column + own_column() + j;
       if (column >= shape.width) break;
-      out[column] = sum[i][j] + (dense ? problem.b2.at(column) : out[column]);
+      if (!dense) {
+        problem.out[row + column] += sum[i][j];
+      } else if (problem.out) {
+        problem.out[row + column] = sum[i][j] + problem.b2.at(column);
+      } else {
+        problem.short_out[row + column] = from_float<__nv_bfloat16>(sum[i][j] + problem.b2.at(column));
+      }
     }
   }
 }
