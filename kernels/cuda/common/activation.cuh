@@ -1,6 +1,6 @@
 #pragma once
 
-#include "tamias.h"
+#include "../../include/tamias.h"
 
 namespace tamias {
 
