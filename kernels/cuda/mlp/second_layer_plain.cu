@@ -1,0 +1,82 @@
+// The second layer in fp32 for everything that the tensor cores' kernels refuse. A block owns 64 tokens of a group and 64
+// output columns.
+#include "../common/plain_tile.cuh"
+#include "mlp_any.h"
+
+namespace tamias {
+namespace {
+
+using namespace plain;
+
+template <class T, class W>
+__global__ void __launch_bounds__(kThreads)
+    second_layer_plain_kernel(const __grid_constant__ SecondLayerAny<T, W> problem, int64_t token_tiles) {
+  __shared__ __align__(16) Side a, w;
+  const MlpShape& shape = problem.shape;
+  const int64_t groups = shape.groups();
+  const int64_t first_token = blockIdx.x % token_tiles * kTile;
+  const int64_t item = blockIdx.x / token_tiles;
+  const int64_t piece = item % (shape.batch * groups);
+  const int64_t first_column = item / (shape.batch * groups) * kTile;
+  const int64_t group_start = piece % groups * shape.group;
+  const int64_t tokens = min(shape.group, shape.tokens - group_start);
+  if (first_token >= tokens) return;
+  const ColumnList list(problem.lists, piece, shape.hidden);
+  const bool dense = !problem.lists.counts;
+  const T* slab = problem.slabs + piece * (dense ? shape.hidden : problem.lists.capacity) * shape.group + first_token;
+  const int token_room = static_cast<int>(min(int64_t{kTile}, tokens - first_token));
+  const int column_room = static_cast<int>(min(int64_t{kTile}, shape.width - first_column));
+
+  float sum[4][4] = {};
+  for (int64_t place = 0; place < list.count; place += kDepth) {
+    __syncthreads();
+    load_columns(a, [&](int k) { return place + k < list.count ? slab + (place + k) * shape.group : nullptr; },
+                 token_room);
+    load_columns(w, [&](int k) {
+      return place + k < list.count
+                 ? problem.w2t + list.column(static_cast<int32_t>(place + k)) * problem.w2t_row + first_column
+                 : nullptr;
+    }, column_room);
+    __syncthreads();
+    multiply_add(sum, a, w);
+  }
+
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int64_t token = first_token + own_row() + i;
+    if (token >= tokens) break;
+    const int64_t row = piece / groups * problem.out_batch + (group_start + token) * problem.out_row;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int64_t column = first_column + own_column() + j;
+      if (column >= shape.width) break;
+      if (!dense) {
+        problem.out[row + column] += sum[i][j];
+      } else if (problem.out) {
+        problem.out[row + column] = sum[i][j] + problem.b2.at(column);
+      } else {
+        problem.short_out[row + column] = from_float<__nv_bfloat16>(sum[i][j] + problem.b2.at(column));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+template <class T, class W>
+cudaError_t second_layer_plain(const SecondLayerAny<T, W>& problem, cudaStream_t stream) {
+  const MlpShape& shape = problem.shape;
+  const int64_t token_tiles = (shape.group + kTile - 1) / kTile;
+  const int64_t blocks = (shape.width + kTile - 1) / kTile * shape.batch * shape.groups() * token_tiles;
+  if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
+  if (blocks == 0) return cudaSuccess;
+  second_layer_plain_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(problem, token_tiles);
+  return cudaGetLastError();
+}
+
+template cudaError_t second_layer_plain(const SecondLayerAny<float, float>&, cudaStream_t);
+template cudaError_t second_layer_plain(const SecondLayerAny<float, __nv_bfloat16>&, cudaStream_t);
+template cudaError_t second_layer_plain(const SecondLayerAny<__nv_bfloat16, float>&, cudaStream_t);
+template cudaError_t second_layer_plain(const SecondLayerAny<__nv_bfloat16, __nv_bfloat16>&, cudaStream_t);
+
+}  // namespace tamias
