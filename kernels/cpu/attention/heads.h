@@ -1,11 +1,11 @@
-// The arguments that all forms of attention share.
+// From checked arguments to blocks of queries.
 #pragma once
 
 #include <cstdint>
 
-#include "../common/op.h"
 #include "../common/work_plan.h"
 #include "attention_kernels.h"
+#include "common/checks/attention.h"
 
 namespace tamias {
 
@@ -13,22 +13,8 @@ inline const AttentionKernels& attention_of(Isa isa) {
   return isa == Isa::avx512 ? avx512::attention_kernels : avx2::attention_kernels;
 }
 
-struct Heads {
-  View q, k, v, out;
-  int64_t batch = 0, heads = 0, queries = 0, keys = 0, head_dim = 0;
-  float scale = 0;
-
-  Heads(const Op& op, const tamias_tensor* q, const tamias_tensor* k, const tamias_tensor* v, float scale,
-        const tamias_tensor* out);
-
-  bool empty() const { return out.empty(); }
-
-  // A block of queries from `first` on, over all keys; no epilogue yet.
-  AttentionBlock block(int64_t batch_index, int64_t head, int64_t first, int64_t count) const;
-
-  // A [batch, heads, queries] argument; absent if null.
-  View row_statistic(const Op& op, const char* name, const tamias_tensor* tensor, bool written) const;
-};
+// A block of queries from `first` on, over all keys; no epilogue yet.
+AttentionBlock block_of(const AttentionHeads& heads, int64_t batch, int64_t head, int64_t first, int64_t count);
 
 // Address of [batch, head, query] of a view of rank 3 (a row statistic) or 4 (rows).
 inline float* at(const View& view, int64_t batch, int64_t head, int64_t query) {

@@ -4,8 +4,8 @@
 #include <cstdint>
 
 #include "../runtime/run.h"
-#include "op.h"
-#include "view.h"
+#include "common/op.h"
+#include "common/view.h"
 
 namespace tamias {
 

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "failure.h"
+#include "common/failure.h"
 
 namespace tamias {
 namespace {

@@ -1,4 +1,8 @@
 // The instruction set whose kernels a device uses, chosen when it is opened.
+//
+// Code for one instruction set lives in files *_avx2.cpp and *_avx512.cpp, in namespaces tamias::avx2 and
+// tamias::avx512, written once over common/vector.h. Such a file must not use inline functions or templates of shared
+// headers (of the standard library neither): the linker keeps one copy of each, perhaps the one with AVX-512 in it.
 #pragma once
 
 namespace tamias {

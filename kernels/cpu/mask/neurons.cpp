@@ -1,10 +1,10 @@
 // neuron_scores, update_chosen.
 #include <cmath>
 
-#include "../common/op.h"
-#include "../common/loops.h"
 #include "../common/parallel.h"
-#include "column_mask.h"
+#include "common/checks/selection.h"
+#include "common/loops.h"
+#include "readable_mask.h"
 
 using namespace tamias;
 
@@ -12,18 +12,11 @@ extern "C" int32_t tamias_neuron_scores(uint64_t stream, const tamias_tensor* me
                                         const tamias_tensor* means_cached, const tamias_tensor* column_norm,
                                         const tamias_tensor* out) {
   return run_op("neuron_scores", stream, [&](Op& op) {
-    const View now = op.input("means_now", means_now, kF32, 3, 3);
-    const View cached = op.input("means_cached", means_cached, kF32, 3, 3);
-    const View norms = op.input("column_norm", column_norm, kF32, 1, 1);
-    const View scores = op.output("out", out, kF32, 3, 3);
-    const int64_t hidden = now.size(2);
-    op.same_shape(cached, now);
-    op.shape(norms, {hidden});
-    op.same_shape(scores, now);
-    for (const View& view : {now, cached, scores}) op.rows(view);
-    op.apart(scores, {now, cached, norms});
-    if (scores.empty()) return;
+    const NeuronScoresArguments arguments(op, means_now, means_cached, column_norm, out);
+    if (arguments.out.empty()) return;
     op.submit([=](const Run& run) {
+      const auto& [now, cached, norms, scores] = arguments;
+      const int64_t hidden = now.size(2);
       parallel_for(run, row_count(now), hidden, [&](int64_t begin, int64_t end, int) {
         for (int64_t row = begin; row < end; ++row) {
           const float* a = now.f32() + row_offset(now, row);
@@ -50,21 +43,14 @@ void copy_chosen(const float* now, const Index* list, int64_t count, float* cach
 extern "C" int32_t tamias_update_chosen(uint64_t stream, const tamias_tensor* now, const tamias_tensor* indices,
                                         const tamias_tensor* counts, const tamias_tensor* cached) {
   return run_op("update_chosen", stream, [&](Op& op) {
-    const View fresh = op.input("now", now, kF32, 3, 3);
-    const View kept = op.output("cached", cached, kF32, 3, 3);
-    op.same_shape(kept, fresh);
-    op.rows(fresh);
-    op.rows(kept);
-    const int64_t columns = fresh.size(2);
-    const ColumnMask mask(op, indices, counts, fresh.size(0), 1, fresh.size(1), columns, false);
-    op.apart(kept, {fresh, mask.indices, mask.counts});
-    if (kept.empty()) return;
-    op.submit([=](const Run& run) {
+    const UpdateChosenArguments arguments(op, now, indices, counts, cached);
+    if (arguments.cached.empty()) return;
+    op.submit([=, mask = ReadableMask(arguments.mask)](const Run& run) {
       mask.check_contents("update_chosen", false);
-      parallel_for(run, mask.size(), columns, [&](int64_t begin, int64_t end, int) {
+      parallel_for(run, mask.size(), mask.columns, [&](int64_t begin, int64_t end, int) {
         for (int64_t group = begin; group < end; ++group) {
-          const float* from = fresh.f32() + row_offset(fresh, group);
-          float* to = kept.f32() + row_offset(kept, group);
+          const float* from = arguments.now.f32() + row_offset(arguments.now, group);
+          float* to = arguments.cached.f32() + row_offset(arguments.cached, group);
           const int64_t count = mask.chosen(group);
           if (mask.every_column(group)) {
             for (int64_t i = 0; i < count; ++i) to[i] = from[i];

@@ -1,9 +1,8 @@
 // select_top_k, select_mass, select_threshold.
 #include <algorithm>
-#include <cmath>
 
 #include "../common/parallel.h"
-#include "column_mask.h"
+#include "common/checks/selection.h"
 #include "select_row.h"
 
 using namespace tamias;
@@ -15,22 +14,15 @@ template <class Count>
 void select(Op& op, const tamias_tensor* scores_tensor, const tamias_tensor* always_tensor,
             const tamias_tensor* dense_tensor, const tamias_tensor* indices, const tamias_tensor* counts,
             const Count& count) {
-  const View scores = op.input("scores", scores_tensor, kF32, 4, 4);
-  op.rows(scores);
-  const int64_t groups = scores.size(2);
-  const int64_t columns = scores.size(3);
-  const View always = op.optional_input("always", always_tensor, kU8, 1, 1);
-  op.shape(always, {columns});
-  const View dense = op.optional_input("dense_groups", dense_tensor, kU8, 1, 1);
-  op.shape(dense, {groups});
-  const ColumnMask mask(op, indices, counts, scores.size(0), scores.size(1), groups, columns, true);
-  op.apart(mask.indices, {scores, always, dense, mask.counts});
-  op.apart(mask.counts, {scores, always, dense});
+  const SelectionArguments arguments(op, scores_tensor, always_tensor, dense_tensor, indices, counts);
+  const int64_t columns = arguments.mask.columns;
   Scratch space;
-  const size_t keys = space.take(columns * op.threads() * static_cast<int64_t>(sizeof(uint32_t)));
+  const size_t keys = space.take(columns * op.device().threads() * static_cast<int64_t>(sizeof(uint32_t)));
   op.workspace(space);
-  if (mask.counts.empty()) return;
+  if (arguments.mask.counts.empty()) return;
   op.submit([=](const Run& run) {
+    const auto& [scores, always, dense, mask] = arguments;
+    const int64_t groups = mask.groups;
     parallel_for(run, mask.size(), 8 * columns, [&](int64_t begin, int64_t end, int thread) {
       uint32_t* row_keys = Scratch::at<uint32_t>(run, keys) + thread * columns;
       for (int64_t index = begin; index < end; ++index) {
@@ -55,17 +47,13 @@ void select(Op& op, const tamias_tensor* scores_tensor, const tamias_tensor* alw
   });
 }
 
-void check_count(const char* name, int64_t count) {
-  if (count < 0) refuse("%s is %lld, expected 0 or more", name, (long long)count);
-}
-
 }  // namespace
 
 extern "C" int32_t tamias_select_top_k(uint64_t stream, const tamias_tensor* scores, int64_t k,
                                        const tamias_tensor* always, const tamias_tensor* dense_groups,
                                        const tamias_tensor* indices, const tamias_tensor* counts) {
   return run_op("select_top_k", stream, [&](Op& op) {
-    check_count("k", k);
+    check_top_k(k);
     select(op, scores, always, dense_groups, indices, counts,
            [=](const ScoreRow& row, uint32_t* keys) { return count_top_k(row, k, keys); });
   });
@@ -75,12 +63,7 @@ extern "C" int32_t tamias_select_mass(uint64_t stream, const tamias_tensor* scor
                                       int64_t maximum, const tamias_tensor* always, const tamias_tensor* dense_groups,
                                       const tamias_tensor* indices, const tamias_tensor* counts) {
   return run_op("select_mass", stream, [&](Op& op) {
-    if (!(mass >= 0 && mass <= 1)) refuse("mass is %g, expected 0 to 1", mass);
-    check_count("minimum", minimum);
-    check_count("maximum", maximum);
-    if (minimum > maximum) {
-      refuse("minimum is %lld, above maximum, which is %lld", (long long)minimum, (long long)maximum);
-    }
+    check_mass(mass, minimum, maximum);
     select(op, scores, always, dense_groups, indices, counts, [=](const ScoreRow& row, uint32_t* keys) {
       return count_mass(row, mass, minimum, maximum, keys);
     });
@@ -91,8 +74,7 @@ extern "C" int32_t tamias_select_threshold(uint64_t stream, const tamias_tensor*
                                            const tamias_tensor* always, const tamias_tensor* dense_groups,
                                            const tamias_tensor* indices, const tamias_tensor* counts) {
   return run_op("select_threshold", stream, [&](Op& op) {
-    if (!std::isfinite(z)) refuse("z is %g, expected a finite number", z);
-    check_count("maximum", maximum);
+    check_threshold(z, maximum);
     select(op, scores, always, dense_groups, indices, counts,
            [=](const ScoreRow& row, uint32_t* keys) { return count_threshold(row, z, maximum, keys); });
   });

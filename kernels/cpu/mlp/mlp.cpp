@@ -4,7 +4,8 @@
 
 #include "../common/convert.h"
 #include "../common/work_plan.h"
-#include "../mask/column_mask.h"
+#include "../mask/readable_mask.h"
+#include "common/checks/mlp.h"
 #include "mlp_kernels.h"
 
 using namespace tamias;
@@ -17,14 +18,8 @@ float* row_of(const View& view, int64_t batch, int64_t row) {
   return view.f32() + batch * view.stride[0] + row * view.stride[1];
 }
 
-// Slabs [batch, groups, places, group] against tokens [batch, tokens, width].
-void check_slabs(const Op& op, const View& slabs, const View& tokens) {
-  op.contiguous(slabs);
-  const int64_t group = slabs.size(3);
-  if (group < 1 || group > 4096) {
-    refuse("%s has groups of %lld tokens, expected 1 to 4096", slabs.name, (long long)group);
-  }
-  op.shape(slabs, {tokens.size(0), (tokens.size(1) + group - 1) / group, slabs.size(2), group});
+std::optional<ReadableMask> readable(const std::optional<ColumnMask>& mask) {
+  return mask ? std::optional<ReadableMask>(*mask) : std::nullopt;
 }
 
 // Pieces are the groups of all batches; `units` of a piece can be split.
@@ -37,7 +32,7 @@ struct Groups {
       : groups(slabs.size(1)), group(slabs.size(3)), tokens(tokens), count(slabs.size(0) * slabs.size(1)),
         scratch_floats(scratch_floats) {
     plan = space.take(WorkPlan::bytes(count));
-    scratch = space.floats(scratch_floats * op.threads());
+    scratch = space.floats(scratch_floats * op.device().threads());
   }
 
   int64_t first_token(int64_t piece) const { return piece % groups * group; }
@@ -56,130 +51,78 @@ struct Groups {
 };
 
 // Both forms of the first layer: dense (no mask), or the chosen neurons with a delta.
-void first_layer(Op& op, const tamias_tensor* x_tensor, const tamias_tensor* w1_tensor, const tamias_tensor* b1_tensor,
-                 int32_t activation, const tamias_tensor* indices, const tamias_tensor* counts, bool sparse,
-                 const tamias_tensor* activations_tensor, const tamias_tensor* delta_tensor,
-                 const tamias_tensor* means_tensor) {
-  Op::activation(activation);
-  const View x = op.input("x", x_tensor, kF32, 3, 3);
-  const View w1 = op.input("w1", w1_tensor, kWeights, 2, 2);
-  const View b1 = op.optional_input("b1", b1_tensor, kWeights, 1, 1);
-  const View slabs = op.output("activations", activations_tensor, kF32, 4, 4);
-  op.rows(x);
-  op.rows(w1);
-  const int64_t hidden = w1.size(0);
-  const int64_t d = x.size(2);
-  op.shape(w1, {hidden, d});
-  op.shape(b1, {hidden});
-  if (hidden > INT32_MAX) refuse("w1 has %lld neurons, more than an index can name", (long long)hidden);
-  check_slabs(op, slabs, x);
-  op.shape(slabs, {x.size(0), slabs.size(1), hidden, slabs.size(3)});
-  const View means = op.optional_output("means", means_tensor, kF32, 3, 3);
-  op.shape(means, {x.size(0), slabs.size(1), hidden});
-  op.rows(means);
-  std::optional<ColumnMask> mask;
-  View delta{.name = "delta"};
-  if (sparse) {
-    mask.emplace(op, indices, counts, x.size(0), 1, slabs.size(1), hidden, false);
-    delta = op.output("delta", delta_tensor, kF32, 4, 4);
-    op.contiguous(delta);
-    op.shape(delta, {x.size(0), slabs.size(1), mask->capacity, slabs.size(3)});
-    op.apart(slabs, {mask->indices, mask->counts, delta});
-    op.apart(delta, {x, w1, b1, mask->indices, mask->counts});
-  }
-  op.apart(slabs, {x, w1, b1, means});
-  op.apart(means, {x, w1, b1});
+void first_layer(Op& op, const FirstLayerArguments& layer) {
   Scratch space;
-  const F32Rows biases(b1, space);
-  const Groups groups(op, slabs, x.size(1), mlp_of(op.isa()).first_scratch_floats(d), space);
+  const F32Rows biases(layer.b1, space);
+  const int64_t scratch_floats = mlp_of(op.device().isa()).first_scratch_floats(layer.d);
+  const Groups groups(op, layer.activations, layer.tokens, scratch_floats, space);
   op.workspace(space);
-  if (slabs.empty()) return;
-  op.submit([=](const Run& run) {
+  if (layer.activations.empty()) return;
+  op.submit([=, mask = readable(layer.mask)](const Run& run) {
     if (mask) mask->check_contents("mlp_delta_fc1", true);
     const MlpKernels& kernels = mlp_of(run.isa);
     biases.unpack(run);
-    const auto neurons = [&](int64_t piece) { return mask ? mask->chosen(piece) : hidden; };
-    groups.run(run, [&](int64_t piece) { return neurons(piece) * d; }, [&](const WorkItem& item, float* scratch) {
+    const auto neurons = [&](int64_t piece) { return mask ? mask->chosen(piece) : layer.hidden; };
+    groups.run(run, [&](int64_t piece) { return neurons(piece) * layer.d; }, [&](const WorkItem& item, float* scratch) {
       const int64_t piece = item.index;
       const int64_t batch = piece / groups.groups;
       FirstLayerBlock block{};
-      block.x = row_of(x, batch, groups.first_token(piece));
-      block.x_stride = x.stride[1];
+      block.x = row_of(layer.x, batch, groups.first_token(piece));
+      block.x_stride = layer.x.stride[1];
       block.tokens = groups.tokens_of(piece);
       block.group = groups.group;
-      block.d = d;
-      block.w1 = {w1.data, w1.dtype, w1.stride[0]};
+      block.d = layer.d;
+      block.w1 = {layer.w1.data, layer.w1.dtype, layer.w1.stride[0]};
       block.b1 = biases ? biases.row(run, 0) : nullptr;
-      block.activation = activation;
+      block.activation = layer.activation;
       if (mask) {
         block.indices = mask->list(piece);
         block.short_indices = mask->short_indices;
-        block.delta = delta.f32() + piece * mask->capacity * groups.group;
+        block.delta = layer.delta.f32() + piece * mask->capacity * groups.group;
       }
       const int64_t blocks = (neurons(piece) + kernels.row_block - 1) / kernels.row_block;
       block.begin = part_begin(blocks, item.part, item.parts) * kernels.row_block;
       block.end = std::min(neurons(piece), part_begin(blocks, item.part + 1, item.parts) * kernels.row_block);
-      block.slab = slabs.f32() + piece * hidden * groups.group;
-      if (means) block.means = row_of(means, batch, piece % groups.groups);
+      block.slab = layer.activations.f32() + piece * layer.hidden * groups.group;
+      if (layer.means) block.means = row_of(layer.means, batch, piece % groups.groups);
       kernels.first_layer(block, scratch);
     });
   });
 }
 
 // Both forms of the second layer: dense (no mask, out starts from b2), or out += chosen rows.
-void second_layer(Op& op, const View& slabs, const tamias_tensor* w2t_tensor, const tamias_tensor* b2_tensor,
-                  const tamias_tensor* indices, const tamias_tensor* counts, bool sparse,
-                  const tamias_tensor* out_tensor) {
-  const View w2t = op.input("w2t", w2t_tensor, kWeights, 2, 2);
-  const View b2 = op.optional_input("b2", b2_tensor, kWeights, 1, 1);
-  const View out = op.output("out", out_tensor, kF32, 3, 3);
-  op.rows(w2t);
-  op.rows(out);
-  const int64_t hidden = w2t.size(0);
-  const int64_t n = out.size(2);
-  op.shape(w2t, {hidden, n});
-  op.shape(b2, {n});
-  if (hidden > INT32_MAX) refuse("w2t has %lld neurons, more than an index can name", (long long)hidden);
-  check_slabs(op, slabs, out);
-  std::optional<ColumnMask> mask;
-  if (sparse) {
-    mask.emplace(op, indices, counts, out.size(0), 1, slabs.size(1), hidden, false);
-    op.shape(slabs, {out.size(0), slabs.size(1), mask->capacity, slabs.size(3)});
-    op.apart(out, {mask->indices, mask->counts});
-  } else {
-    op.shape(slabs, {out.size(0), slabs.size(1), hidden, slabs.size(3)});
-  }
-  op.apart(out, {slabs, w2t, b2});
+void second_layer(Op& op, const SecondLayerArguments& layer) {
   Scratch space;
-  const F32Rows biases(b2, space);
-  const Groups groups(op, slabs, out.size(1), mlp_of(op.isa()).second_scratch_floats(), space);
+  const F32Rows biases(layer.b2, space);
+  const int64_t scratch_floats = mlp_of(op.device().isa()).second_scratch_floats();
+  const Groups groups(op, layer.slabs, layer.tokens, scratch_floats, space);
   op.workspace(space);
-  if (out.empty()) return;
-  op.submit([=](const Run& run) {
+  if (layer.out.empty()) return;
+  op.submit([=, mask = readable(layer.mask)](const Run& run) {
     if (mask) mask->check_contents("mlp_delta_fc2", true);
     const MlpKernels& kernels = mlp_of(run.isa);
     biases.unpack(run);
-    const auto neurons = [&](int64_t piece) { return mask ? mask->chosen(piece) : hidden; };
-    const auto cost = [&](int64_t piece) { return (neurons(piece) + 1) * n; };
+    const auto neurons = [&](int64_t piece) { return mask ? mask->chosen(piece) : layer.hidden; };
+    const auto cost = [&](int64_t piece) { return (neurons(piece) + 1) * layer.n; };
     groups.run(run, cost, [&](const WorkItem& item, float* scratch) {
       const int64_t piece = item.index;
       SecondLayerBlock block{};
-      block.activations = slabs.f32() + piece * slabs.size(2) * groups.group;
+      block.activations = layer.slabs.f32() + piece * layer.slabs.size(2) * groups.group;
       block.group = groups.group;
       block.tokens = groups.tokens_of(piece);
-      block.w2t = {w2t.data, w2t.dtype, w2t.stride[0]};
+      block.w2t = {layer.w2t.data, layer.w2t.dtype, layer.w2t.stride[0]};
       if (mask) {
         block.indices = mask->list(piece);
         block.short_indices = mask->short_indices;
       }
       block.count = neurons(piece);
-      const int64_t panels = (n + kernels.panel - 1) / kernels.panel;
+      const int64_t panels = (layer.n + kernels.panel - 1) / kernels.panel;
       block.begin = part_begin(panels, item.part, item.parts) * kernels.panel;
-      block.end = std::min(n, part_begin(panels, item.part + 1, item.parts) * kernels.panel);
+      block.end = std::min(layer.n, part_begin(panels, item.part + 1, item.parts) * kernels.panel);
       block.start = !mask;
       block.b2 = biases ? biases.row(run, 0) : nullptr;
-      block.out = row_of(out, piece / groups.groups, groups.first_token(piece));
-      block.out_stride = out.stride[1];
+      block.out = row_of(layer.out, piece / groups.groups, groups.first_token(piece));
+      block.out_stride = layer.out.stride[1];
       kernels.second_layer(block, scratch);
     });
   });
@@ -191,7 +134,7 @@ extern "C" int32_t tamias_mlp_refresh_fc1(uint64_t stream, const tamias_tensor* 
                                           const tamias_tensor* b1, int32_t activation,
                                           const tamias_tensor* activations, const tamias_tensor* means) {
   return run_op("mlp_refresh_fc1", stream, [&](Op& op) {
-    first_layer(op, x, w1, b1, activation, nullptr, nullptr, false, activations, nullptr, means);
+    first_layer(op, FirstLayerArguments::dense(op, x, w1, b1, activation, activations, means));
   });
 }
 
@@ -200,14 +143,14 @@ extern "C" int32_t tamias_mlp_delta_fc1(uint64_t stream, const tamias_tensor* x,
                                         const tamias_tensor* counts, const tamias_tensor* activations,
                                         const tamias_tensor* delta) {
   return run_op("mlp_delta_fc1", stream, [&](Op& op) {
-    first_layer(op, x, w1, b1, activation, indices, counts, true, activations, delta, nullptr);
+    first_layer(op, FirstLayerArguments::chosen(op, x, w1, b1, activation, indices, counts, activations, delta));
   });
 }
 
 extern "C" int32_t tamias_mlp_refresh_fc2(uint64_t stream, const tamias_tensor* activations, const tamias_tensor* w2t,
                                           const tamias_tensor* b2, const tamias_tensor* out) {
   return run_op("mlp_refresh_fc2", stream, [&](Op& op) {
-    second_layer(op, op.input("activations", activations, kF32, 4, 4), w2t, b2, nullptr, nullptr, false, out);
+    second_layer(op, SecondLayerArguments::dense(op, activations, w2t, b2, out));
   });
 }
 
@@ -215,6 +158,6 @@ extern "C" int32_t tamias_mlp_delta_fc2(uint64_t stream, const tamias_tensor* de
                                         const tamias_tensor* counts, const tamias_tensor* w2t,
                                         const tamias_tensor* out) {
   return run_op("mlp_delta_fc2", stream, [&](Op& op) {
-    second_layer(op, op.input("delta", delta, kF32, 4, 4), w2t, nullptr, indices, counts, true, out);
+    second_layer(op, SecondLayerArguments::chosen(op, delta, indices, counts, w2t, out));
   });
 }

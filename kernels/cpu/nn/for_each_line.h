@@ -1,6 +1,6 @@
 #pragma once
 
-#include "../common/loops.h"
+#include "common/loops.h"
 #include "../common/parallel.h"
 
 namespace tamias {

@@ -5,26 +5,16 @@
 #include <algorithm>
 #include <cstdio>
 #include <thread>
-#include <vector>
 
-#include "../common/failure.h"
-#include "event.h"
+#include "common/failure.h"
 #include "exit.h"
+#include "host_memory.h"
 #include "stream.h"
 
 namespace tamias {
 namespace {
 
 constexpr int kMostThreads = 1024;
-
-std::vector<std::shared_ptr<Stream>> streams_among(const std::set<uint64_t>& handles) {
-  std::vector<std::shared_ptr<Stream>> streams;
-  for (const uint64_t handle : handles) {
-    auto stream = std::static_pointer_cast<Stream>(registry::find(HandleKind::stream, handle));
-    if (stream) streams.push_back(std::move(stream));
-  }
-  return streams;
-}
 
 }  // namespace
 
@@ -34,56 +24,44 @@ int available_threads() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-void Device::own(uint64_t handle) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!closed_) {
-      owned_.insert(handle);
-      return;
-    }
+Device::~Device() {
+  for (const uint64_t address : allocations_.addresses()) free_aligned(reinterpret_cast<void*>(address));
+}
+
+uint64_t Device::allocate(uint64_t bytes) {
+  void* memory = allocate_aligned(bytes);
+  if (!memory) {
+    fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes asked for, %llu free", (unsigned long long)bytes,
+         (unsigned long long)host_memory().available);
   }
-  registry::remove(HandleKind::event, handle);
-  registry::remove(HandleKind::stream, handle);
-  refuse("the device has been closed");
+  const auto address = reinterpret_cast<uint64_t>(memory);
+  try {
+    allocations_.add(address, bytes);
+  } catch (...) {
+    free_aligned(memory);
+    throw;
+  }
+  return address;
 }
 
-void Device::disown(uint64_t handle) {
-  const std::lock_guard lock(mutex_);
-  owned_.erase(handle);
+void Device::release(uint64_t address) {
+  allocations_.remove(address);
+  for (const auto& stream : owned_.streams()) stream->wait();
+  free_aligned(reinterpret_cast<void*>(address));
 }
 
-std::set<uint64_t> Device::owned() {
-  const std::lock_guard lock(mutex_);
-  return owned_;
-}
-
-void Device::wait_for_streams() {
-  for (const auto& stream : streams_among(owned())) stream->wait();
-}
-
-uint64_t Device::workspace_bytes() {
+uint64_t Device::workspace_bytes() const {
   uint64_t bytes = 0;
-  for (const auto& stream : streams_among(owned())) bytes += stream->workspace_bytes();
+  for (const auto& stream : owned_.streams()) bytes += stream->workspace_bytes();
   return bytes;
 }
 
 void Device::close() {
-  std::set<uint64_t> handles;
-  {
-    const std::lock_guard lock(mutex_);
-    closed_ = true;
-    handles.swap(owned_);
-  }
-  const auto streams = streams_among(handles);
-  for (const uint64_t handle : handles) {
-    registry::remove(HandleKind::event, handle);
-    registry::remove(HandleKind::stream, handle);
-  }
-  for (const auto& stream : streams) stream->close();
+  for (const auto& stream : owned_.close()) stream->close();
 }
 
 void Device::abandon() {
-  for (const auto& stream : streams_among(owned())) stream->abandon();
+  for (const auto& stream : owned_.streams()) stream->abandon();
 }
 
 }  // namespace tamias

@@ -2,41 +2,36 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <mutex>
-#include <set>
 
-#include "../common/isa.h"
-#include "../common/registry.h"
-#include "allocations.h"
+#include "common/allocations.h"
+#include "common/isa.h"
+#include "common/owned_handles.h"
 
 namespace tamias {
 
 class Device {
  public:
   Device(int threads, Isa isa) : threads_(threads), isa_(isa) {}
+  ~Device();
 
   int threads() const { return threads_; }
   Isa isa() const { return isa_; }
-  Allocations& allocations() { return allocations_; }
+  OwnedHandles& owned() { return owned_; }
 
-  void own(uint64_t handle);  // a stream's or event's, of this device
-  void disown(uint64_t handle);
-  void wait_for_streams();
-  uint64_t workspace_bytes();
+  const Allocations& allocations() const { return allocations_; }
+  uint64_t allocate(uint64_t bytes);  // fails with TAMIAS_OUT_OF_MEMORY
+  void release(uint64_t address);     // waits for the streams first
+
+  uint64_t workspace_bytes() const;
 
   void close();    // runs what is queued, then ends the streams
   void abandon();  // the process is ending
 
  private:
-  std::set<uint64_t> owned();
-
   const int threads_;
   const Isa isa_;
   Allocations allocations_;
-  std::mutex mutex_;
-  bool closed_ = false;
-  std::set<uint64_t> owned_;
+  OwnedHandles owned_;
 };
 
 // The processors this process may run on.

@@ -1,7 +1,5 @@
 #include "event.h"
 
-#include "../common/failure.h"
-#include "../common/registry.h"
 #include "device.h"
 #include "stream.h"
 
@@ -57,67 +55,24 @@ std::shared_ptr<Mark> Event::last() {
   return last_;
 }
 
+void Event::hold_back(Stream& stream) {
+  auto mark = last();
+  if (!mark || mark->reached()) return;
+  stream.submit([mark = std::move(mark)](const Run&) { mark->wait(); });
+}
+
+bool Event::reached() {
+  const auto mark = last();
+  return !mark || mark->reached();
+}
+
+void Event::wait() {
+  const auto mark = last();
+  if (mark) mark->wait();
+}
+
+double Event::seconds_until(Event& end) {
+  return std::chrono::duration<double>(end.last()->time() - last()->time()).count();
+}
+
 }  // namespace tamias
-
-using namespace tamias;
-
-extern "C" int32_t tamias_event_create(uint64_t device, uint64_t* event) {
-  return guarded("event_create", [&] {
-    if (!event) refuse("event is NULL");
-    const auto owner = find_handle<Device>(device);
-    const uint64_t handle = add_handle(std::make_shared<Event>(owner));
-    owner->own(handle);
-    *event = handle;
-  });
-}
-
-extern "C" int32_t tamias_event_destroy(uint64_t event) {
-  return guarded("event_destroy", [&] { remove_handle<Event>(event)->device().disown(event); });
-}
-
-extern "C" int32_t tamias_event_record(uint64_t event, uint64_t stream) {
-  return guarded("event_record", [&] {
-    const auto marked = find_handle<Event>(event);
-    const auto queue = find_handle<Stream>(stream);
-    if (&marked->device() != &queue->device()) refuse("event and stream belong to different devices");
-    marked->record(*queue);
-  });
-}
-
-extern "C" int32_t tamias_event_wait(uint64_t event, uint64_t stream) {
-  return guarded("event_wait", [&] {
-    const auto awaited = find_handle<Event>(event);
-    const auto queue = find_handle<Stream>(stream);
-    if (&awaited->device() != &queue->device()) refuse("event and stream belong to different devices");
-    auto mark = awaited->last();
-    if (!mark || mark->reached()) return;
-    queue->submit([mark = std::move(mark)](const Run&) { mark->wait(); });
-  });
-}
-
-extern "C" int32_t tamias_event_query(uint64_t event) {
-  return guarded("event_query", [&] {
-    const auto mark = find_handle<Event>(event)->last();
-    if (mark && !mark->reached()) fail(TAMIAS_NOT_READY, "the event's last record is not reached yet");
-  });
-}
-
-extern "C" int32_t tamias_event_synchronize(uint64_t event) {
-  return guarded("event_synchronize", [&] {
-    const auto mark = find_handle<Event>(event)->last();
-    if (mark) mark->wait();
-  });
-}
-
-extern "C" int32_t tamias_event_elapsed(uint64_t start, uint64_t end, double* seconds) {
-  return guarded("event_elapsed", [&] {
-    if (!seconds) refuse("seconds is NULL");
-    const auto first = find_handle<Event>(start, "start")->last();
-    const auto second = find_handle<Event>(end, "end")->last();
-    if (!first) refuse("start was never recorded");
-    if (!second) refuse("end was never recorded");
-    if (!first->reached()) fail(TAMIAS_NOT_READY, "start is not reached yet");
-    if (!second->reached()) fail(TAMIAS_NOT_READY, "end is not reached yet");
-    *seconds = std::chrono::duration<double>(second->time() - first->time()).count();
-  });
-}

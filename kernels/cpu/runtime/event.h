@@ -32,9 +32,15 @@ class Event {
 
   Device& device() const { return *device_; }
   void record(Stream& stream);
-  std::shared_ptr<Mark> last();  // null: never recorded
+  void hold_back(Stream& stream);  // what is queued there from now on waits for the last record
+  bool recorded() { return last() != nullptr; }
+  bool reached();  // also where there was no record
+  void wait();
+  double seconds_until(Event& end);  // both reached
 
  private:
+  std::shared_ptr<Mark> last();  // null: never recorded
+
   const std::shared_ptr<Device> device_;
   std::mutex mutex_;
   std::shared_ptr<Mark> last_;

@@ -12,7 +12,7 @@
 #include <mutex>
 #include <set>
 
-#include "../common/registry.h"
+#include "common/registry.h"
 #include "device.h"
 
 namespace tamias {

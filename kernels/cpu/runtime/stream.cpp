@@ -2,13 +2,13 @@
 
 #include <omp.h>
 
+#include <cstring>
 #include <exception>
 
-#include "../common/failure.h"
-#include "../common/registry.h"
-#include "allocations.h"
+#include "common/failure.h"
 #include "device.h"
 #include "exit.h"
+#include "host_memory.h"
 
 namespace tamias {
 
@@ -48,6 +48,18 @@ bool Stream::run_now_if_idle(const std::function<void()>& task) {
   if (finished_count_ != submitted_count_) return false;
   task();
   return true;
+}
+
+void Stream::write(void* destination, const void* source, uint64_t bytes) {
+  if (run_now_if_idle([&] { std::memcpy(destination, source, bytes); })) return;
+  std::shared_ptr<void> copy(allocate_aligned(bytes), free_aligned);
+  if (!copy) fail(TAMIAS_OUT_OF_MEMORY, "no room for a copy of %llu bytes", (unsigned long long)bytes);
+  std::memcpy(copy.get(), source, bytes);
+  submit([=](const Run&) { std::memcpy(destination, copy.get(), bytes); });
+}
+
+void Stream::read(void* destination, const void* source, uint64_t bytes) {
+  submit([=](const Run&) { std::memcpy(destination, source, bytes); });
 }
 
 void Stream::wait() {
@@ -150,39 +162,3 @@ void Stream::work() {
 }
 
 }  // namespace tamias
-
-using namespace tamias;
-
-extern "C" int32_t tamias_stream_create(uint64_t device, uint64_t workspace_bytes, uint64_t* stream) {
-  return guarded("stream_create", [&] {
-    if (!stream) refuse("stream is NULL");
-    const auto owner = find_handle<Device>(device);
-    const uint64_t handle = add_handle(std::make_shared<Stream>(owner, workspace_bytes));
-    owner->own(handle);
-    *stream = handle;
-  });
-}
-
-extern "C" int32_t tamias_stream_destroy(uint64_t stream) {
-  return guarded("stream_destroy", [&] {
-    const auto removed = remove_handle<Stream>(stream);
-    removed->close();
-    removed->device().disown(stream);
-  });
-}
-
-extern "C" int32_t tamias_stream_synchronize(uint64_t stream) {
-  return guarded("stream_synchronize", [&] { find_handle<Stream>(stream)->check(true); });
-}
-
-extern "C" int32_t tamias_stream_reserve(uint64_t stream, uint64_t bytes) {
-  return guarded("stream_reserve", [&] { find_handle<Stream>(stream)->reserve(bytes); });
-}
-
-extern "C" int32_t tamias_stream_workspace_needed(uint64_t stream, uint64_t* bytes) {
-  return guarded("stream_workspace_needed", [&] {
-    const auto asked = find_handle<Stream>(stream);
-    if (!bytes) refuse("bytes is NULL");
-    *bytes = asked->workspace_needed();
-  });
-}

@@ -27,8 +27,9 @@ class Stream {
 
   void submit(Task task);
 
-  // Runs `task` on this thread if the stream stands idle, and says whether it did.
-  bool run_now_if_idle(const std::function<void()>& task);
+  // Copies in stream order. The source of a write may be reused on return; what is read is there after a wait.
+  void write(void* destination, const void* source, uint64_t bytes);
+  void read(void* destination, const void* source, uint64_t bytes);
 
   // Until everything queued so far has run.
   void wait();
@@ -50,6 +51,9 @@ class Stream {
   void abandon();
 
  private:
+  // Runs `task` on this thread if the stream stands idle, and says whether it did.
+  bool run_now_if_idle(const std::function<void()>& task);
+
   void work();
   void stop(bool drop_queue);
 

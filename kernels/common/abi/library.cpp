@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "../common/failure.h"
+#include "../failure.h"
 
 using namespace tamias;
 

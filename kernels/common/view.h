@@ -1,17 +1,27 @@
-// A checked tensor argument. Plain data: closures copy it.
+// A tensor argument, and what may be asked of its dtype.
 #pragma once
 
 #include <cstdint>
 #include <initializer_list>
 #include <string>
 
-#include "../../include/tamias.h"
+#include "tamias.h"
 
 namespace tamias {
 
 size_t dtype_size(int32_t dtype);         // 0: no such dtype
 const char* dtype_name(int32_t dtype);    // "F32", ...
 
+// Sets of dtypes.
+using Types = uint32_t;
+constexpr Types type_bit(int32_t dtype) { return Types{1} << dtype; }
+constexpr Types kF32 = type_bit(TAMIAS_F32);
+constexpr Types kI32 = type_bit(TAMIAS_I32);
+constexpr Types kU8 = type_bit(TAMIAS_U8);
+constexpr Types kIndices = type_bit(TAMIAS_I32) | type_bit(TAMIAS_U16);
+constexpr Types kAnyType = 0xff;
+
+// A checked tensor argument. Plain data: closures copy it.
 struct View {
   const char* name = nullptr;  // of the argument; a string literal
   char* data = nullptr;

@@ -4,25 +4,13 @@
 #include <cstdint>
 #include <map>
 #include <shared_mutex>
+#include <vector>
 
 namespace tamias {
 
-// Memory the host could still give, in bytes: the machine's, or the container's where that is less.
-struct HostMemory {
-  uint64_t total = 0;
-  uint64_t available = 0;
-};
-HostMemory host_memory();
-
-// Uninitialised, 256-byte aligned; null where the host has too little.
-void* allocate_aligned(uint64_t bytes);
-void free_aligned(void* memory);
-
 class Allocations {
  public:
-  ~Allocations();
-
-  uint64_t add(uint64_t bytes);  // the address; fails with TAMIAS_OUT_OF_MEMORY
+  void add(uint64_t address, uint64_t bytes);
 
   // Takes the range out, so that no new work can be given it. The caller frees the memory.
   void remove(uint64_t address);
@@ -31,6 +19,7 @@ class Allocations {
   bool contains(uint64_t address, uint64_t bytes) const;
 
   uint64_t bytes() const;
+  std::vector<uint64_t> addresses() const;
 
   mutable std::shared_mutex mutex;
 

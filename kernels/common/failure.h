@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "../../include/tamias.h"
+#include "tamias.h"
 
 namespace tamias {
 

@@ -1,13 +1,10 @@
-#include "allocations.h"
+#include "host_memory.h"
 
 #include <sys/mman.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
-
-#include "../common/failure.h"
 
 namespace tamias {
 namespace {
@@ -64,50 +61,5 @@ void* allocate_aligned(uint64_t bytes) {
 }
 
 void free_aligned(void* memory) { std::free(memory); }
-
-Allocations::~Allocations() {
-  for (const auto& [address, bytes] : bytes_by_address_) free_aligned(reinterpret_cast<void*>(address));
-}
-
-uint64_t Allocations::add(uint64_t bytes) {
-  void* memory = allocate_aligned(bytes);
-  if (!memory) {
-    fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes asked for, %llu free", (unsigned long long)bytes,
-         (unsigned long long)host_memory().available);
-  }
-  const auto address = reinterpret_cast<uint64_t>(memory);
-  try {
-    const std::unique_lock lock(mutex);
-    bytes_by_address_.emplace(address, bytes);
-    bytes_ += bytes;
-  } catch (...) {
-    free_aligned(memory);
-    throw;
-  }
-  return address;
-}
-
-void Allocations::remove(uint64_t address) {
-  const std::unique_lock lock(mutex);
-  const auto found = bytes_by_address_.find(address);
-  if (found == bytes_by_address_.end()) {
-    refuse("address is 0x%llx, which is no live allocation of this device", (unsigned long long)address);
-  }
-  bytes_ -= found->second;
-  bytes_by_address_.erase(found);
-}
-
-bool Allocations::contains(uint64_t address, uint64_t bytes) const {
-  auto next = bytes_by_address_.upper_bound(address);
-  if (next == bytes_by_address_.begin()) return false;
-  --next;
-  const uint64_t offset = address - next->first;
-  return offset <= next->second && bytes <= next->second - offset;
-}
-
-uint64_t Allocations::bytes() const {
-  const std::shared_lock lock(mutex);
-  return bytes_;
-}
 
 }  // namespace tamias

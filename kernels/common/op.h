@@ -3,33 +3,26 @@
 //   extern "C" int32_t tamias_multiply(uint64_t stream, const tamias_tensor* a, const tamias_tensor* b,
 //                                      const tamias_tensor* out) {
 //     return run_op("multiply", stream, [&](Op& op) {
-//       const View left = op.input("a", a, kF32);                        // 1. validate: every check throws a Failure
-//       const View right = op.input("b", b, kF32);
-//       const View result = op.output("out", out, kF32);
-//       op.same_shape(right, left);
-//       op.same_shape(result, left);
+//       const MultiplyArguments arguments(op, a, b, out);                // 1. validate: every check throws a Failure
 //       Scratch scratch;                                                 // 2. count the scratch memory
-//       const size_t sums = scratch.take(left.size(0) * sizeof(float));
+//       const size_t sums = scratch.floats(arguments.a.size(0));
 //       op.workspace(scratch);                                           //    (TAMIAS_WORKSPACE if it is too little)
-//       if (result.empty()) return;
+//       if (arguments.out.empty()) return;
 //       op.submit([=](const Run& run) {                                  // 3. queue a closure
-//         float* sum = scratch.at<float>(run, sums);
-//         kernels(run.isa).multiply(left, right, result, sum, run.threads);
+//         multiply(run, arguments, Scratch::at<float>(run, sums));
 //       });
 //     });
 //   }
 //
+// The checks of an op stand once, in common/checks; each backend has its own steps 2 and 3. "runtime/..." is the
+// backend's: cpu/runtime or cuda/runtime, found by the include path.
+//
 // Failures are thrown (`refuse`, `fail`) and become a status and a sentence at the border; the function's name is put
 // before the sentence there, so a sentence starts with the argument: "k has headDim 64, q has 128". Nothing may be
-// changed before `submit`. The closure runs later on the stream's thread: it captures Views and numbers by value, never
-// pointers into the caller's structs. While an Op lives no allocation of the device can be freed, and what is queued
-// holds the memory in place from then on. A stream runs in order, so its ops share one workspace. What a closure throws
-// becomes the stream's sticky error. Inside, OpenMP regions use `run.threads` (see parallel.h); exceptions must not
-// leave a region.
-//
-// Code for one instruction set lives in files *_avx2.cpp and *_avx512.cpp, in namespaces tamias::avx2 and
-// tamias::avx512, written once over common/vector.h. Such a file must not use inline functions or templates of shared
-// headers (of the standard library neither): the linker keeps one copy of each, perhaps the one with AVX-512 in it.
+// changed before `submit`. The closure captures Views and numbers by value, never pointers into the caller's structs:
+// on the CPU it runs later on the stream's thread, on CUDA at once, and there it only launches kernels on the stream.
+// While an Op lives no allocation of the device can be freed, and what is queued holds the memory in place from then
+// on. A stream runs in order, so its ops share one workspace.
 #pragma once
 
 #include <cstdint>
@@ -37,25 +30,17 @@
 #include <memory>
 #include <shared_mutex>
 
-#include "../runtime/run.h"
 #include "failure.h"
+#include "runtime/device.h"
+#include "runtime/dtypes.h"
+#include "runtime/run.h"
 #include "view.h"
 
 namespace tamias {
 
 class Stream;
 
-// Sets of dtypes.
-using Types = uint32_t;
-constexpr Types type_bit(int32_t dtype) { return Types{1} << dtype; }
-constexpr Types kF32 = type_bit(TAMIAS_F32);
-constexpr Types kI32 = type_bit(TAMIAS_I32);
-constexpr Types kU8 = type_bit(TAMIAS_U8);
-constexpr Types kIndices = type_bit(TAMIAS_I32) | type_bit(TAMIAS_U16);
-constexpr Types kWeights = type_bit(TAMIAS_F32) | type_bit(TAMIAS_BF16) | type_bit(TAMIAS_F16);
-constexpr Types kAnyType = 0xff;
-
-// Counts scratch memory piece by piece; each piece is 64-byte aligned.
+// Counts scratch memory piece by piece; each piece is 256-byte aligned.
 class Scratch {
  public:
   size_t take(int64_t bytes);  // the piece's offset; fails if it is absurdly large
@@ -91,6 +76,7 @@ class Op {
   void contiguous(const View& view) const;
   void shape(const View& view, std::initializer_list<int64_t> expected) const;
   void same_shape(const View& view, const View& like) const;
+  void same_dtype(const View& view, const View& like) const;
   void apart(const View& out, std::initializer_list<View> others) const;          // refuses overlap that is certain
   void apart_or_same(const View& out, std::initializer_list<View> others) const;  // "may be in place"
 
@@ -101,9 +87,8 @@ class Op {
   void workspace(uint64_t bytes) const;
   void submit(Task task) const;
 
-  int threads() const;
-  Isa isa() const;
   Stream& stream() const { return *stream_; }
+  Device& device() const;
 
  private:
   View view(const char* name, const tamias_tensor* tensor, Types types, int rank_from, int rank_to, bool written) const;

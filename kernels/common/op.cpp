@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../runtime/device.h"
-#include "../runtime/stream.h"
+#include "registry.h"
+#include "runtime/stream.h"
 
 namespace tamias {
 namespace {
 
+constexpr size_t kAlignment = 256;
 constexpr int64_t kMostElements = int64_t{1} << 60;
 
 std::string types_text(Types types) {
@@ -67,7 +68,7 @@ size_t Scratch::take(int64_t bytes) {
     fail(TAMIAS_OUT_OF_MEMORY, "the scratch memory of these shapes is beyond any machine");
   }
   const size_t offset = bytes_;
-  bytes_ += (static_cast<size_t>(bytes) + 63) / 64 * 64;
+  bytes_ += (static_cast<size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
   return offset;
 }
 
@@ -168,6 +169,11 @@ void Op::same_shape(const View& view, const View& like) const {
   refuse("%s has shape %s, but %s has %s", view.name, view.shape_text().c_str(), like.name, like.shape_text().c_str());
 }
 
+void Op::same_dtype(const View& view, const View& like) const {
+  if (!view || !like || view.dtype == like.dtype) return;
+  refuse("%s is %s, but %s is %s", view.name, dtype_name(view.dtype), like.name, dtype_name(like.dtype));
+}
+
 void Op::apart(const View& out, std::initializer_list<View> others) const {
   for (const View& other : others) {
     if (certainly_overlap(out, other)) refuse("%s overlaps %s", out.name, other.name);
@@ -195,7 +201,6 @@ void Op::epsilon(float value) {
 void Op::workspace(uint64_t bytes) const { stream_->need_workspace(bytes); }
 void Op::workspace(const Scratch& scratch) const { workspace(scratch.bytes()); }
 void Op::submit(Task task) const { stream_->submit(std::move(task)); }
-int Op::threads() const { return stream_->device().threads(); }
-Isa Op::isa() const { return stream_->device().isa(); }
+Device& Op::device() const { return stream_->device(); }
 
 }  // namespace tamias
