@@ -1,0 +1,80 @@
+// The launch of one rule.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "select_long_rows.cuh"
+#include "select_short_rows.cuh"
+
+namespace tamias {
+
+constexpr int64_t kLongestShortRow = 32768;
+
+inline int64_t row_count(const SelectProblem& problem) { return problem.batch * problem.lists * problem.groups; }
+
+// `kBlocks`: on a multiprocessor at a time.
+template <int kThreads, int kValues, int kBlocks, SelectRule kRule>
+cudaError_t launch_short_rows(const SelectProblem& problem, const Launch& launch) {
+  select_short_rows<kThreads, kValues, kBlocks, kRule>
+      <<<static_cast<unsigned>(row_count(problem)), kThreads, 0, launch.stream>>>(problem);
+  return cudaGetLastError();
+}
+
+inline int64_t long_row_tile(const SelectProblem& problem) {
+  return std::min<int64_t>((problem.columns + 31) / 32 * 32, kHighestCandidates);
+}
+
+inline int64_t long_row_blocks(const SelectProblem& problem, int multiprocessors) {
+  return std::min<int64_t>(row_count(problem), 2 * multiprocessors);
+}
+
+template <SelectRule kRule>
+cudaError_t launch_long_rows(const SelectProblem& problem, const Launch& launch) {
+  const auto kernel = select_long_rows<kRule>;
+  int device, per_multiprocessor, per_block;
+  cudaFuncAttributes attributes;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&per_multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+  }
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  }
+  if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error != cudaSuccess) return error;
+
+  constexpr int64_t kReserved = 1024;  // by the driver, for each block
+  constexpr int64_t kCandidateBytes = sizeof(float) + sizeof(uint16_t);
+  const int64_t tile = long_row_tile(problem);
+  const int64_t taken = static_cast<int64_t>(attributes.sharedSizeBytes) + tile / 8;
+  const int64_t half = (per_multiprocessor / 2 - kReserved - taken) / kCandidateBytes / 16 * 16;
+  const int64_t whole = (per_block - taken) / kCandidateBytes / 16 * 16;
+  const bool few = kRule != SelectRule::top_k || 1.5 * static_cast<double>(problem.k) < static_cast<double>(half);
+  const int64_t capacity = std::min<int64_t>(few ? half : whole, tile);
+
+  LongLayout layout;
+  layout.words = 0;
+  layout.scores = static_cast<uint32_t>(tile / 8);
+  layout.columns = static_cast<uint32_t>(layout.scores + capacity * sizeof(float));
+  layout.capacity = static_cast<uint32_t>(capacity);
+  layout.tile = static_cast<uint32_t>(tile);
+  layout.prefetched = 64 * 1024;
+  const int bytes = static_cast<int>(layout.columns + capacity * sizeof(uint16_t));
+  error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (error != cudaSuccess) return error;
+  const int64_t blocks = long_row_blocks(problem, launch.multiprocessors);
+  kernel<<<static_cast<unsigned>(blocks), kLongThreads, bytes, launch.stream>>>(
+      problem, layout, reinterpret_cast<uint32_t*>(launch.workspace));
+  return cudaGetLastError();
+}
+
+template <SelectRule kRule>
+cudaError_t select_rows(const SelectProblem& problem, const Launch& launch) {
+  if (problem.columns <= 5120) return launch_short_rows<256, 20, 5, kRule>(problem, launch);
+  if (problem.columns <= 12288) return launch_short_rows<512, 24, 2, kRule>(problem, launch);
+  if (problem.columns <= kLongestShortRow) return launch_short_rows<1024, 32, 1, kRule>(problem, launch);
+  return launch_long_rows<kRule>(problem, launch);
+}
+
+}  // namespace tamias
