@@ -1,0 +1,308 @@
+// The kernel: warpgroup 0 feeds, the others compute (dense_attention_tile.cuh).
+#pragma once
+
+#include "../common/ptx_sm90.cuh"
+#include "../common/wgmma_sm90.cuh"
+#include "dense_attention_softmax.cuh"
+#include "dense_attention_sums.cuh"
+#include "dense_attention_tile.cuh"
+
+namespace tamias::dense_attention {
+
+// One thread. The ring of stages runs on from item to item.
+template <class Tile>
+__device__ void load_tiles(const Arguments& work, Shared<Tile>& shared) {
+  const int steps = (work.keys + Tile::kKeys - 1) / Tile::kKeys;
+  uint32_t tiles = 0, k_turn = 0, v_turn = 0;
+  for (int index = wanted<Tile>(work, blockIdx.x); index < work.items; index = wanted<Tile>(work, index + gridDim.x)) {
+    const Item item = item_at(work, index);
+    const auto load = [&](uint32_t& turn, char (&ring)[Tile::kStages][Tile::kKeyBytes], uint64_t* full, uint64_t* empty,
+                          const CUtensorMap& map, int step) {
+      const uint32_t stage = turn % Tile::kStages;
+      sm90::barrier_wait(&empty[stage], (turn / Tile::kStages & 1) ^ 1);
+      sm90::barrier_expect(&full[stage], Tile::kKeyBytes);
+      sm90::load_map_5d(sm90::shared_address(ring[stage]), &map, &full[stage], 0, step * Tile::kKeys, 0, item.head,
+                        item.batch);
+      ++turn;
+    };
+    for (int begin = item.begin; begin < item.end; begin += Tile::kRows, ++tiles) {
+      sm90::barrier_wait(&shared.q_empty, (tiles & 1) ^ 1);
+      sm90::barrier_expect(&shared.q_full, Tile::kQueryBytes);
+      sm90::load_map_5d(sm90::shared_address(shared.q), &work.q, &shared.q_full, 0, begin, 0, item.head, item.batch);
+      load(k_turn, shared.k, shared.k_full, shared.k_empty, work.k, 0);
+      for (int step = 0; step < steps; ++step) {
+        if (step + 1 < steps) load(k_turn, shared.k, shared.k_full, shared.k_empty, work.k, step + 1);
+        load(v_turn, shared.v, shared.v_full, shared.v_empty, work.v, step);
+      }
+    }
+  }
+}
+
+// Four lanes that hold 2 columns of each of 4 blocks of 8 -> each lane all 8 columns of its own block.
+__device__ __forceinline__ uint4 gather_block(uint32_t (&pair)[4]) {
+  const int quad = threadIdx.x % 4;
+#pragma unroll
+  for (int distance = 1; distance <= 2; distance *= 2) {
+    const bool upper = (quad & distance) != 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if ((i & distance) != 0) continue;
+      const uint32_t received = __shfl_xor_sync(~0u, upper ? pair[i] : pair[i + distance], distance);
+      pair[i] = upper ? received : pair[i];
+      pair[i + distance] = upper ? pair[i + distance] : received;
+    }
+  }
+  return make_uint4(pair[0], pair[1], pair[2], pair[3]);
+}
+
+template <class Tile>
+struct Compute {
+  static constexpr int kBlocks = Tile::kKeys / 16;
+  using Scores = sm90::Wgmma<Tile::kKeys>;
+  using Values = sm90::Wgmma<Tile::kHeadDim>;
+
+  const Arguments& work;
+  Shared<Tile>& shared;
+  const int warpgroup, lane, warp;  // warp: of all that compute
+
+  float s[Tile::kKeys / 2], o[Tile::kHeadDim / 2];
+  uint32_t p[kBlocks][4];
+  Softmax<Tile::kReference> softmax;
+  RowWeights weights;
+  float previous[2];  // base 2; +infinity for rows outside
+
+  __device__ Compute(const Arguments& work, Shared<Tile>& shared)
+      : work(work),
+        shared(shared),
+        warpgroup(threadIdx.x / 128 - 1),
+        lane(threadIdx.x % 32),
+        warp(threadIdx.x / 32 - 4) {}
+
+  __device__ void hold_p() {
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) asm volatile("" : "+r"(p[i][j])::"memory");
+    }
+  }
+
+  __device__ void release(uint64_t* barrier) {
+    if (lane == 0) sm90::barrier_arrive(barrier);
+  }
+
+  // Queues S = Q K^T. `turn` counts the key tiles of all this block's work.
+  __device__ void multiply_scores(uint32_t turn) {
+    const uint32_t stage = turn % Tile::kStages;
+    const uint64_t q = sm90::swizzled_tile(sm90::shared_address(shared.q) + warpgroup * 8192, 16);
+    const uint64_t k = sm90::swizzled_tile(sm90::shared_address(shared.k[stage]), 16);
+    sm90::barrier_wait(&shared.k_full[stage], turn / Tile::kStages & 1);
+    sm90::hold(s);
+    sm90::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < Tile::kHeadDim / 16; ++i) {
+      Scores::template ss<0, 0>(s, sm90::advance(q, i / 4 * (Tile::kRows * 128) + i % 4 * 32),
+                                sm90::advance(k, i / 4 * (Tile::kKeys * 128) + i % 4 * 32), i > 0);
+    }
+    sm90::wgmma_commit();
+  }
+
+  __device__ void scores_done(uint32_t turn) {
+    sm90::hold(s);
+    release(&shared.k_empty[turn % Tile::kStages]);
+  }
+
+  // Queues O += P V.
+  __device__ void multiply_values(uint32_t turn) {
+    const uint32_t stage = turn % Tile::kStages;
+    const uint64_t v = sm90::swizzled_tile(sm90::shared_address(shared.v[stage]), Tile::kKeys * 128);
+    sm90::barrier_wait(&shared.v_full[stage], turn / Tile::kStages & 1);
+    sm90::hold(o);
+    hold_p();
+    sm90::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) Values::template rs<1>(o, p[i], sm90::advance(v, i * 2048));
+    sm90::wgmma_commit();
+  }
+
+  __device__ void values_done(uint32_t turn) {
+    sm90::hold(o);
+    hold_p();
+    release(&shared.v_empty[turn % Tile::kStages]);
+  }
+
+  __device__ void soften(int step, int steps, float (&rescale)[2]) {
+    if (step == steps - 1 && work.keys % Tile::kKeys != 0) mask_keys(s, work.keys - step * Tile::kKeys);
+    softmax.step(s, work.scale_log2, step == 0, rescale);
+  }
+
+  // After the products that use them are done: O to the new reference, P from s.
+  __device__ void settle(const float (&rescale)[2]) {
+    if constexpr (Tile::kReference == Reference::kRunning) {
+#pragma unroll
+      for (int i = 0; i < Tile::kHeadDim / 2; ++i) o[i] *= rescale[i % 4 / 2];
+      if constexpr (Tile::kSums) {
+        const float weight[2] = {fminf(sm90::exp2_fast(softmax.reference[0] - previous[0]), 0x1p+127f),
+                                 fminf(sm90::exp2_fast(softmax.reference[1] - previous[1]), 0x1p+127f)};
+        weights = RowWeights::of(weight);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) p[i][j] = sm90::pack_bf16(s[8 * i + 2 * j], s[8 * i + 2 * j + 1]);
+    }
+  }
+
+  __device__ void sum_columns(uint32_t turn) {
+    if constexpr (Tile::kSums) {
+      const int slot = turn & 1;
+      sm90::barrier_wait(&shared.sums_empty[slot], (turn >> 1 & 1) ^ 1);
+      warp_column_sums(p, weights, shared.sums[slot][warp]);
+      __syncwarp();
+      release(&shared.sums_full[slot]);
+    }
+  }
+
+  __device__ void store(const Item& item, int row) {
+    float scale[2];
+    bool inside[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      inside[r] = row + 8 * r < item.end;
+      scale[r] = 1.0f / softmax.total[r];
+      if (work.lse.data != nullptr && inside[r] && lane % 4 == 0) {
+        *work.lse.at(item.batch, item.head, row + 8 * r) =
+            (softmax.reference[r] + log2f(softmax.total[r])) * 0.69314718055994531f;
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      __nv_bfloat16* const line = work.out.at(item.batch, item.head, row + 8 * r) + 8 * (lane % 4);
+#pragma unroll
+      for (int i = 0; i < Tile::kHeadDim / 32; ++i) {
+        uint32_t pair[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const int at = 16 * i + 4 * j + 2 * r;
+          pair[j] = sm90::pack_bf16(o[at] * scale[r], o[at + 1] * scale[r]);
+        }
+        const uint4 block = gather_block(pair);
+        if (inside[r]) *reinterpret_cast<uint4*>(line + 32 * i) = block;
+      }
+    }
+  }
+
+  __device__ void run() {
+    const int steps = (work.keys + Tile::kKeys - 1) / Tile::kKeys;
+    uint32_t turn = 0, tiles = 0;
+    if constexpr (Tile::kSums && Tile::kReference != Reference::kRunning) weights = RowWeights::ones();
+    for (int index = wanted<Tile>(work, blockIdx.x); index < work.items;
+         index = wanted<Tile>(work, index + gridDim.x)) {
+      const Item item = item_at(work, index);
+      bool trusted = true;
+      for (int begin = item.begin; begin < item.end; begin += Tile::kRows, ++tiles) {
+        const int row = begin + 16 * warp + lane / 4;
+        if constexpr (Tile::kSums) {
+#pragma unroll
+          for (int r = 0; r < 2; ++r) {
+            previous[r] = INFINITY;
+            if (row + 8 * r < item.end) {
+              const float value = *work.previous_lse.at(item.batch, item.head, row + 8 * r);
+              previous[r] = value * 1.4426950408889634f;
+              if (work.saved_previous.data != nullptr && lane % 4 == 0) {
+                *work.saved_previous.at(item.batch, item.head, row + 8 * r) = value;
+              }
+            }
+          }
+        }
+        softmax.begin(previous);
+#pragma unroll
+        for (int i = 0; i < Tile::kHeadDim / 2; ++i) o[i] = 0;
+        sm90::barrier_wait(&shared.q_full, tiles & 1);
+        float rescale[2];
+        if constexpr (!Tile::kOverlap) {
+          for (int step = 0; step < steps; ++step, ++turn) {
+            multiply_scores(turn);
+            sm90::wgmma_wait<0>();
+            scores_done(turn);
+            if (step == steps - 1) release(&shared.q_empty);
+            soften(step, steps, rescale);
+            settle(rescale);
+            multiply_values(turn);
+            sum_columns(turn);
+            sm90::wgmma_wait<0>();
+            values_done(turn);
+          }
+        } else {
+          multiply_scores(turn);
+          sm90::wgmma_wait<0>();
+          scores_done(turn);
+          soften(0, steps, rescale);
+          settle(rescale);
+          for (int step = 1; step < steps; ++step, ++turn) {
+            multiply_scores(turn + 1);
+            multiply_values(turn);
+            sum_columns(turn);
+            sm90::wgmma_wait<1>();
+            scores_done(turn + 1);
+            soften(step, steps, rescale);
+            sm90::wgmma_wait<0>();
+            values_done(turn);
+            settle(rescale);
+          }
+          release(&shared.q_empty);
+          multiply_values(turn);
+          sum_columns(turn);
+          sm90::wgmma_wait<0>();
+          values_done(turn);
+          ++turn;
+        }
+        softmax.finish();
+        for (int r = 0; r < 2; ++r) trusted &= row + 8 * r >= item.end || softmax.trusted(r);
+        store(item, row);
+      }
+      if constexpr (Tile::kReference != Reference::kRunning) {
+        const bool all = __all_sync(~0u, trusted);
+        if (lane == 0) reinterpret_cast<uint8_t*>(work.reports + index)[warp] = !all;
+      }
+    }
+  }
+};
+
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads, 1) kernel(const __grid_constant__ Arguments work) {
+  extern __shared__ char memory[];
+  Shared<Tile>& shared = *reinterpret_cast<Shared<Tile>*>(memory);
+  if (threadIdx.x == 0) {
+    sm90::prefetch_map(&work.q);
+    sm90::prefetch_map(&work.k);
+    sm90::prefetch_map(&work.v);
+    sm90::barrier_init(&shared.q_full, 1);
+    sm90::barrier_init(&shared.q_empty, Tile::kWarps);
+    for (int i = 0; i < Tile::kStages; ++i) {
+      sm90::barrier_init(&shared.k_full[i], 1);
+      sm90::barrier_init(&shared.k_empty[i], Tile::kWarps);
+      sm90::barrier_init(&shared.v_full[i], 1);
+      sm90::barrier_init(&shared.v_empty[i], Tile::kWarps);
+    }
+    for (int i = 0; i < 2; ++i) {
+      sm90::barrier_init(&shared.sums_full[i], Tile::kWarps);
+      sm90::barrier_init(&shared.sums_empty[i], 1);
+    }
+    sm90::barrier_init_fence();
+  }
+  __syncthreads();
+  if (threadIdx.x < 128) {
+    sm90::give_registers<Tile::kFeederRegisters>();
+    if (threadIdx.x == 0) {
+      load_tiles<Tile>(work, shared);
+    } else if (Tile::kSums && threadIdx.x / 32 == 1) {
+      reduce_column_sums<Tile>(work, shared);
+    }
+  } else {
+    sm90::take_registers<Tile::kComputeRegisters>();
+    Compute<Tile>(work, shared).run();
+  }
+}
+
+}  // namespace tamias::dense_attention

@@ -1,0 +1,106 @@
+// Softmax of a warpgroup's 64 x kKeys logits in wgmma's accumulator layout: a thread holds parts of two rows, and a
+// quad of neighbouring lanes holds a row.
+#pragma once
+
+#include <cmath>
+
+#include "../common/ptx_sm90.cuh"
+#include "dense_attention_tile.cuh"
+
+namespace tamias::dense_attention {
+
+__device__ __forceinline__ float quad_max(float x) {
+  x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
+  return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
+}
+
+__device__ __forceinline__ float quad_sum(float x) {
+  x += __shfl_xor_sync(~0u, x, 1);
+  return x + __shfl_xor_sync(~0u, x, 2);
+}
+
+// Logits of keys from `valid` on leave the softmax.
+template <int N>
+__device__ __forceinline__ void mask_keys(float (&s)[N], int valid) {
+  const int column = 2 * (threadIdx.x % 4);
+#pragma unroll
+  for (int j = 0; j < N / 4; ++j) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      if (8 * j + column + e % 2 >= valid) s[4 * j + e] = -INFINITY;
+    }
+  }
+}
+
+template <int N>
+__device__ __forceinline__ void largest(const float (&s)[N], float (&top)[2]) {
+  top[0] = fmaxf(s[0], s[1]);
+  top[1] = fmaxf(s[2], s[3]);
+#pragma unroll
+  for (int j = 1; j < N / 4; ++j) {
+    top[0] = fmaxf(top[0], fmaxf(s[4 * j], s[4 * j + 1]));
+    top[1] = fmaxf(top[1], fmaxf(s[4 * j + 2], s[4 * j + 3]));
+  }
+  top[0] = quad_max(top[0]);
+  top[1] = quad_max(top[1]);
+}
+
+// Base-2 throughout: `reference` is scaled logits times log2(e), and P = exp2(s * scale_log2 - reference).
+template <Reference kReference>
+struct Softmax {
+  float reference[2];  // row g and row g + 8 of the warp
+  float total[2];      // this thread's part of the row's sum
+
+  // `given`: the rows' references for kGiven; +infinity empties a row.
+  __device__ void begin(const float (&given)[2]) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      reference[r] = kReference == Reference::kGiven ? given[r] : -INFINITY;
+      total[r] = 0;
+    }
+  }
+
+  // s becomes P. `rescale` is what O so far must be multiplied by (kRunning only).
+  template <int N>
+  __device__ void step(float (&s)[N], float scale_log2, bool first, float (&rescale)[2]) {
+    if constexpr (kReference == Reference::kRunning) {
+      float top[2];
+      largest(s, top);
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const float now = fmaxf(reference[r], top[r] * scale_log2);
+        rescale[r] = sm90::exp2_fast(reference[r] - now);
+        total[r] *= rescale[r];
+        reference[r] = now;
+      }
+    } else if constexpr (kReference == Reference::kAnchored) {
+      if (first) {
+        float top[2];
+        largest(s, top);
+        reference[0] = top[0] * scale_log2;
+        reference[1] = top[1] * scale_log2;
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < N / 4; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        s[4 * j + e] = sm90::exp2_fast(fmaf(s[4 * j + e], scale_log2, -reference[e / 2]));
+        total[e / 2] += s[4 * j + e];
+      }
+    }
+  }
+
+  // The rows' sums, complete.
+  __device__ void finish() {
+    total[0] = quad_sum(total[0]);
+    total[1] = quad_sum(total[1]);
+  }
+
+  // Whether row r's reference was near enough: P neither overflowed nor vanished.
+  __device__ bool trusted(int r) const {
+    return kReference == Reference::kRunning || (total[r] > 0x1p-80f && total[r] < 0x1p+80f);
+  }
+};
+
+}  // namespace tamias::dense_attention
