@@ -74,7 +74,7 @@ class Load {
 
     const Staging staging = take_staging(*run_.device);
     const char* wrong = arguments_.file->read(offset, staging->data, bytes);
-    if (wrong) fail(TAMIAS_IO, "reading the file: %s", wrong);
+    if (wrong) fail(TAMIAS_IO, "reading '%s': %s", arguments_.file->path(), wrong);
 
     const View& out = arguments_.out;
     char* to = out.data + first * static_cast<int64_t>(dtype_size(out.dtype));

@@ -106,6 +106,7 @@ std::shared_ptr<const ConvolutionPlan> plan_convolution(const Device& device, co
   const std::lock_guard lock(mutex);
   const auto known = plans.find(key);
   if (known != plans.end()) return known->second;
+  device.enter();
   if (plans.size() >= kMostPlans) plans.clear();
   return plans[key] = std::make_shared<CudnnPlan>(device, s);
 }
