@@ -133,6 +133,7 @@ std::shared_ptr<const ProductPlan> plan_product(const Device& device, const Matr
   const Key key = key_of(device, product);
   const auto known = plans.find(key);
   if (known != plans.end()) return known->second;
+  device.enter();
   auto plan = std::make_shared<LtPlan>(device, product);
   if (plans.size() >= kMostPlans) plans.clear();
   return plans[key] = plan->found() ? plan : nullptr;
