@@ -8,10 +8,11 @@ namespace tamias {
 constexpr int kWarp = 32;
 constexpr uint32_t kAllLanes = 0xffffffffu;
 
-// Shared memory of block_sum and sum_before, which may be called again without a barrier in between.
+// Shared memory of what a block adds up; its functions may be called again without a barrier in between.
 struct BlockSums {
   double real[kWarp + 1];  // of the warps before each; then the total
   uint32_t whole[kWarp + 1];
+  uint2 ranges[kWarp];
 };
 
 template <class T>

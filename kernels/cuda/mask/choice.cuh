@@ -16,7 +16,7 @@ struct Choice {
   bool among_always;  // the cut is among the always columns, which are too many; no other column is taken
 
   __device__ bool takes(uint32_t column, uint32_t key, bool always) const {
-    return always == among_always ? cut.takes(key, column) : always;
+    return always == among_always ? cut.takes(column, key) : always;
   }
 };
 
@@ -31,7 +31,7 @@ struct ChoiceShared<SelectRule::threshold> : CutShared {};
 
 template <int kThreads, SelectRule kRule>
 __device__ void clear(ChoiceShared<kRule>& shared) {
-  if constexpr (kRule == SelectRule::mass) clear_units<kThreads>(shared.mass);
+  if constexpr (kRule == SelectRule::mass) clear_sums<kThreads>(shared.mass);
   clear_counts<kThreads>(shared);
 }
 
@@ -103,7 +103,8 @@ __device__ Choice choose(const SelectProblem& problem, const Source& source, Cho
   const uint32_t members = among_always ? always : static_cast<uint32_t>(problem.columns) - always;
   if (need == 0) return {cut_before_all(), among_always};
   if (need == members) return {cut_after_all(), among_always};
-  return {find_cut<kThreads>(source, among_always, need, shared), among_always};
+  const Range range = range_of<kThreads>(source, among_always, shared.sums);
+  return {find_cut<kThreads>(source, among_always, need, range, best_of(range), shared), among_always};
 }
 
 }  // namespace tamias

@@ -21,8 +21,12 @@ __device__ __forceinline__ float score_of(uint32_t key) {
 }
 
 // One number for the whole order, different for every column of a row: the greater goes first.
-__device__ __forceinline__ uint64_t place_of(float score, uint32_t column) {
-  return static_cast<uint64_t>(key_of(score)) << kColumnBits | (kLastColumn - column);
+__device__ __forceinline__ uint64_t place_of(uint32_t key, uint32_t column) {
+  return static_cast<uint64_t>(key) << kColumnBits | (kLastColumn - column);
+}
+__device__ __forceinline__ uint32_t key_at(uint64_t place) { return static_cast<uint32_t>(place >> kColumnBits); }
+__device__ __forceinline__ uint32_t column_at(uint64_t place) {
+  return kLastColumn - (static_cast<uint32_t>(place) & kLastColumn);
 }
 
 }  // namespace tamias

@@ -23,9 +23,11 @@ struct LongLayout {
   uint32_t capacity;    // candidates
   uint32_t tile;        // columns, a multiple of 32
   uint32_t prefetched;  // bytes of the next row that are asked for while the choice among candidates is made
+  uint32_t bytes;       // of all
 };
 
 struct GlobalRow {
+  static constexpr bool kMany = true;
   const float* scores;
   const uint8_t* always;
   int64_t always_step;
@@ -37,6 +39,18 @@ struct GlobalRow {
     for (uint32_t column = threadIdx.x; column < columns; column += kLongThreads) {
       visit(column, key_of(scores[column]), always && always[column * always_step] != 0);
     }
+  }
+
+  template <class Visit>
+  __device__ __forceinline__ void for_each_member(bool among_always, Visit visit) const {
+    for_each([&](uint32_t column, uint32_t key, bool is_always) {
+      if (is_always == among_always) visit(column, key);
+    });
+  }
+
+  template <class Visit>
+  __device__ __forceinline__ void for_each_key(bool among_always, Visit visit) const {
+    for_each_member(among_always, [&](uint32_t, uint32_t key) { visit(key); });
   }
 };
 
@@ -62,6 +76,7 @@ struct AlignedRow {
 };
 
 struct Sample {
+  static constexpr bool kMany = false;
   uint32_t keys[kSamplePieces * 4];
 
   // One piece of each of as many equal stretches, at a place that follows no pattern.
@@ -85,14 +100,27 @@ struct Sample {
     }
   }
 
+  // None of them is taken for an always column.
+  template <class Visit>
+  __device__ __forceinline__ void for_each_key(bool, Visit visit) const {
+#pragma unroll
+    for (int i = 0; i < kSamplePieces * 4; ++i) visit(keys[i]);
+  }
+
+  template <class Visit>
+  __device__ __forceinline__ void for_each_member(bool, Visit visit) const {
+#pragma unroll
+    for (int i = 0; i < kSamplePieces * 4; ++i) visit(i * kLongThreads + threadIdx.x, keys[i]);
+  }
+
   template <class Visit>
   __device__ __forceinline__ void for_each(Visit visit) const {
-#pragma unroll
-    for (int i = 0; i < kSamplePieces * 4; ++i) visit(i * kLongThreads + threadIdx.x, keys[i], false);
+    for_each_member(false, [&](uint32_t column, uint32_t key) { visit(column, key, false); });
   }
 };
 
 struct Candidates {
+  static constexpr bool kMany = false;
   const float* scores;
   const uint16_t* low;
   const uint32_t* words;     // the always columns, or null
@@ -107,12 +135,22 @@ struct Candidates {
     return row.column(part << 16 | low[i]);
   }
 
+  __device__ bool is_always(uint32_t column) const { return words && (words[column / 32] >> column % 32 & 1) != 0; }
+
+  // Of those that are not always columns; those are chosen already.
   template <class Visit>
-  __device__ __forceinline__ void for_each(Visit visit) const {
-#pragma unroll 2
+  __device__ __forceinline__ void for_each_member(bool, Visit visit) const {
     for (uint32_t i = threadIdx.x; i < count; i += kLongThreads) {
       const uint32_t at = column(i);
-      visit(at, key_of(scores[i]), words && (words[at / 32] >> at % 32 & 1) != 0);
+      if (!is_always(at)) visit(at, key_of(scores[i]));
+    }
+  }
+
+  template <class Visit>
+  __device__ __forceinline__ void for_each_key(bool, Visit visit) const {
+#pragma unroll 4
+    for (uint32_t i = threadIdx.x; i < count; i += kLongThreads) {
+      if (!words || !is_always(column(i))) visit(key_of(scores[i]));
     }
   }
 };
@@ -167,34 +205,39 @@ struct LongRows {
   __device__ uint32_t columns() const { return static_cast<uint32_t>(problem.columns); }
   __device__ int row_words() const { return static_cast<int>((columns() + 31) / 32); }
 
-  // A score that the cut is not above, as far as the sample tells; NaN if it cannot tell.
-  __device__ float guess(const AlignedRow& row) {
+  // Where the cut is, as far as the sample tells; from NaN on if it cannot tell.
+  __device__ Range guess(const AlignedRow& row) {
     const Sample sample(row);
-    const double share = static_cast<double>(kSamples) / columns();
-    double expected;
+    Range range = range_of<kLongThreads>(sample, false, shared.sums);
+    const float share = static_cast<float>(kSamples) / columns();
+    float expected;
     if constexpr (kRule == SelectRule::top_k) {
-      expected = static_cast<double>(count_wanted<kRule>(problem, always_count, 0)) * share;
+      expected = static_cast<float>(count_wanted<kRule>(problem, always_count, 0)) * share;
     } else {
-      double count;
+      float count;
       if constexpr (kRule == SelectRule::mass) {
         double total = 0;
-        sample.for_each([&](uint32_t, uint32_t key, bool) { total += positive(key); });
+        sample.for_each_key(false, [&](uint32_t key) { total += positive(key); });
         total = block_sum<kLongThreads>(total, shared.sums);
         const double goal = problem.mass * total;
         count = goal > 0 ? count_to_reach<kLongThreads>(sample, 0, goal, shared, shared.mass).columns : 0;
-        count = max(count, problem.minimum * share);
+        count = max(count, static_cast<float>(problem.minimum) * share);
       } else {
         const double threshold = find_threshold<kLongThreads>(problem, sample, shared.sums);
         uint32_t above = 0;
-        sample.for_each([&](uint32_t, uint32_t key, bool) { above += score_of(key) > threshold; });
+        sample.for_each_key(false, [&](uint32_t key) { above += score_of(key) > threshold; });
         count = block_sum<kLongThreads>(above, shared.sums);
       }
-      expected = min(count, problem.maximum * share) + always_count * share;
+      expected = min(count, static_cast<float>(problem.maximum) * share) + always_count * share;
     }
     // Four deviations, as if pairs of neighbours were alike.
-    const double rank = expected + 4 * sqrt(2 * expected * max(0.0, 1 - expected / kSamples)) + 8;
-    if (rank >= kSamples || rank / share > layout.capacity) return __uint_as_float(0x7fffffffu);
-    return score_of(find_cut<kLongThreads>(sample, false, static_cast<uint32_t>(rank), shared, false).key);
+    const float rank = expected + 4 * sqrtf(2 * expected * max(0.0f, 1 - expected / kSamples)) + 8;
+    if (rank >= kSamples || rank / share > layout.capacity) return every_key();
+    const Bins bins(best_of(range));
+    sample.for_each_key(false, [&](uint32_t key) { atomicAdd(&shared.counts[bins.of(key)], 1u); });
+    const Bin bin = find_bin<kLongThreads>(static_cast<uint32_t>(rank), shared);
+    range.lowest = bins.narrowed(range, bin.index).lowest;
+    return range;
   }
 
   // Keeps the candidates of the row: scores of at least `lowest`. More than fit are counted only.
@@ -278,7 +321,8 @@ struct LongRows {
   // Marks the row's choice in `words`, or says that its candidates are not enough to tell.
   __device__ bool choose_among_candidates(const float* row_scores, const float* next_scores, uint32_t& wanted) {
     const AlignedRow row(row_scores, columns());
-    const float lowest = guess(row);
+    const Range guessed = guess(row);
+    const float lowest = score_of(guessed.lowest);
     if (lowest != lowest) return false;
     for (int i = threadIdx.x; i < row_words(); i += kLongThreads) words()[i] = always_words ? always_words[i] : 0;
     if (threadIdx.x == 0) shared.candidates = 0;
@@ -291,7 +335,7 @@ struct LongRows {
     uint32_t members = candidates.count;
     if (always_words) {
       uint32_t own = 0;
-      candidates.for_each([&](uint32_t, uint32_t, bool is_always) { own += !is_always; });
+      candidates.for_each_key(false, [&](uint32_t) { ++own; });
       members = block_sum<kLongThreads>(own, shared.sums);
     }
     int64_t others = 0;
@@ -312,8 +356,7 @@ struct LongRows {
       const double threshold = sums.origin + mean + problem.z * deviation;
       if (lowest > threshold) return false;
       uint32_t above = 0;
-      candidates.for_each(
-          [&](uint32_t, uint32_t key, bool is_always) { above += !is_always && score_of(key) > threshold; });
+      candidates.for_each_key(false, [&](uint32_t key) { above += score_of(key) > threshold; });
       others = block_sum<kLongThreads>(above, shared.sums);
     }
     const int64_t count = count_wanted<kRule>(problem, always_count, others);
@@ -321,9 +364,12 @@ struct LongRows {
     wanted = static_cast<uint32_t>(count);
     const uint32_t need = wanted - always_count;
     if (need == 0) return true;
-    const Cut cut = need == members ? cut_after_all() : find_cut<kLongThreads>(candidates, false, need, shared);
-    candidates.for_each([&](uint32_t column, uint32_t key, bool is_always) {
-      if (!is_always && cut.takes(key, column)) atomicOr(words() + column / 32, 1u << column % 32);
+    Cut cut = cut_after_all();
+    if (need < members) {
+      cut = find_cut<kLongThreads>(candidates, false, need, {guessed.lowest, every_key().highest}, guessed, shared);
+    }
+    candidates.for_each_member(false, [&](uint32_t column, uint32_t key) {
+      if (cut.takes(column, key)) atomicOr(words() + column / 32, 1u << column % 32);
     });
     __syncthreads();
     return true;
@@ -331,9 +377,11 @@ struct LongRows {
 
   __device__ void prefetch(const float* scores) const {
     const uint64_t begin = (reinterpret_cast<uint64_t>(scores) + 15) / 16 * 16;
+#if __CUDA_ARCH__ >= 900
     if (layout.prefetched) {
       asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(begin), "r"(layout.prefetched) : "memory");
     }
+#endif
   }
 
   // Any row: as many passes over it as the cut has digits, and one to write the list.

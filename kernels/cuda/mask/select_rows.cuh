@@ -30,8 +30,7 @@ inline int64_t long_row_blocks(const SelectProblem& problem, int multiprocessors
 }
 
 template <SelectRule kRule>
-cudaError_t launch_long_rows(const SelectProblem& problem, const Launch& launch) {
-  const auto kernel = select_long_rows<kRule>;
+cudaError_t find_long_layout(const SelectProblem& problem, LongLayout& layout) {
   int device, per_multiprocessor, per_block;
   cudaFuncAttributes attributes;
   cudaError_t error = cudaGetDevice(&device);
@@ -41,7 +40,7 @@ cudaError_t launch_long_rows(const SelectProblem& problem, const Launch& launch)
   if (error == cudaSuccess) {
     error = cudaDeviceGetAttribute(&per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   }
-  if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, select_long_rows<kRule>);
   if (error != cudaSuccess) return error;
 
   constexpr int64_t kReserved = 1024;  // by the driver, for each block
@@ -52,19 +51,27 @@ cudaError_t launch_long_rows(const SelectProblem& problem, const Launch& launch)
   const int64_t whole = (per_block - taken) / kCandidateBytes / 16 * 16;
   const bool few = kRule != SelectRule::top_k || 1.5 * static_cast<double>(problem.k) < static_cast<double>(half);
   const int64_t capacity = std::min<int64_t>(few ? half : whole, tile);
-
-  LongLayout layout;
   layout.words = 0;
   layout.scores = static_cast<uint32_t>(tile / 8);
   layout.columns = static_cast<uint32_t>(layout.scores + capacity * sizeof(float));
   layout.capacity = static_cast<uint32_t>(capacity);
   layout.tile = static_cast<uint32_t>(tile);
   layout.prefetched = 64 * 1024;
-  const int bytes = static_cast<int>(layout.columns + capacity * sizeof(uint16_t));
-  error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  layout.bytes = static_cast<uint32_t>(layout.columns + capacity * sizeof(uint16_t));
+  return cudaSuccess;
+}
+
+template <SelectRule kRule>
+cudaError_t launch_long_rows(const SelectProblem& problem, const Launch& launch) {
+  const auto kernel = select_long_rows<kRule>;
+  LongLayout layout;
+  cudaError_t error = find_long_layout<kRule>(problem, layout);
+  if (error == cudaSuccess) {
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(layout.bytes));
+  }
   if (error != cudaSuccess) return error;
   const int64_t blocks = long_row_blocks(problem, launch.multiprocessors);
-  kernel<<<static_cast<unsigned>(blocks), kLongThreads, bytes, launch.stream>>>(
+  kernel<<<static_cast<unsigned>(blocks), kLongThreads, layout.bytes, launch.stream>>>(
       problem, layout, reinterpret_cast<uint32_t*>(launch.workspace));
   return cudaGetLastError();
 }

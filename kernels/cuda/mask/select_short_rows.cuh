@@ -11,36 +11,51 @@ namespace tamias {
 template <int kThreads, int kValues>
 struct RegisterRow {
   static_assert(kValues <= 32);
+  static constexpr bool kMany = false;
   uint32_t keys[kValues];
-  uint32_t always;  // bit i: of value i
-  uint32_t columns;
+  uint32_t exists;  // bit i: of value i
+  uint32_t always;
 
-  __device__ RegisterRow(const SelectProblem& problem, const float* scores)
-      : always(0), columns(static_cast<uint32_t>(problem.columns)) {
+  __device__ RegisterRow(const SelectProblem& problem, const float* scores) : exists(0), always(0) {
+    const auto columns = static_cast<uint32_t>(problem.columns);
     float values[kValues];
 #pragma unroll
     for (int i = 0; i < kValues; ++i) {
-      const uint32_t column = i * kThreads + threadIdx.x;
-      values[i] = column < columns ? __ldcs(scores + column) : 0.0f;
+      values[i] = column(i) < columns ? __ldcs(scores + column(i)) : 0.0f;
+      if (column(i) < columns) exists |= 1u << i;
     }
     if (problem.always) {
 #pragma unroll
       for (int i = 0; i < kValues; ++i) {
-        const uint32_t column = i * kThreads + threadIdx.x;
-        if (column < columns && problem.always[column * problem.always_step]) always |= 1u << i;
+        if (column(i) < columns && problem.always[column(i) * problem.always_step]) always |= 1u << i;
       }
     }
 #pragma unroll
     for (int i = 0; i < kValues; ++i) keys[i] = key_of(values[i]);
   }
 
+  __device__ static uint32_t column(int i) { return i * kThreads + threadIdx.x; }
+
   template <class Visit>
   __device__ __forceinline__ void for_each(Visit visit) const {
 #pragma unroll
     for (int i = 0; i < kValues; ++i) {
-      const uint32_t column = i * kThreads + threadIdx.x;
-      if (column < columns) visit(column, keys[i], (always >> i & 1) != 0);
+      if (exists >> i & 1) visit(column(i), keys[i], (always >> i & 1) != 0);
     }
+  }
+
+  template <class Visit>
+  __device__ __forceinline__ void for_each_member(bool among_always, Visit visit) const {
+    const uint32_t members = exists & (among_always ? always : ~always);
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      if (members >> i & 1) visit(column(i), keys[i]);
+    }
+  }
+
+  template <class Visit>
+  __device__ __forceinline__ void for_each_key(bool among_always, Visit visit) const {
+    for_each_member(among_always, [&](uint32_t, uint32_t key) { visit(key); });
   }
 };
 
@@ -60,13 +75,13 @@ __global__ __launch_bounds__(kThreads, kBlocks) void select_short_rows(const Sel
   const Choice choice = choose<kThreads, kRule>(problem, source, shared, wanted);
 #pragma unroll
   for (int i = 0; i < kValues; ++i) {
-    const uint32_t column = i * kThreads + threadIdx.x;
-    const bool taken = column < source.columns && choice.takes(column, source.keys[i], (source.always >> i & 1) != 0);
+    const bool taken = (source.exists >> i & 1) != 0 &&
+                       choice.takes(source.column(i), source.keys[i], (source.always >> i & 1) != 0);
     const uint32_t word = __ballot_sync(kAllLanes, taken);
-    if (threadIdx.x % kWarp == 0) words[column / 32] = word;
+    if (threadIdx.x % kWarp == 0) words[source.column(i) / 32] = word;
   }
   __syncthreads();
-  const int word_count = static_cast<int>((source.columns + 31) / 32);
+  const int word_count = static_cast<int>((problem.columns + 31) / 32);
   if (problem.short_indices) {
     write_columns<kThreads>(words, word_count, 0, static_cast<uint16_t*>(problem.indices) + row.list, shared.sums);
   } else {
