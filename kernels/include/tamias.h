@@ -17,7 +17,8 @@
  * - Outputs must not overlap inputs unless the text says "may be in place".
  * - "rows" of a tensor: its last dimension is contiguous (stride 1). Unless said otherwise all others may be strided.
  * - Arithmetic and accumulation are fp32. The CPU library takes F32 activations and F32, BF16 or F16 weights; the CUDA
- *   library BF16 or F32 activations and BF16 weights. Log-sum-exps, scores, means and MLP output caches are always F32.
+ *   library BF16 or F32 activations and weights: q, k, v and out of an attention, x and the slabs of an MLP are of one
+ *   dtype, other tensors of an op may differ. Log-sum-exps, scores, means and MLP output caches are always F32.
  * - No function takes a struct by value, returns a string, or calls back.
  */
 #ifndef TAMIAS_H
@@ -263,7 +264,7 @@ TAMIAS_API int32_t tamias_group_norm(uint64_t stream, const tamias_tensor* x, in
 TAMIAS_API int32_t tamias_upsample_nearest(uint64_t stream, const tamias_tensor* x, int32_t factor,
                                            const tamias_tensor* out);
 
-/* x: F32 [3, height, width] in [-1, 1] (clamped) -> out: U8 contiguous [height, width, 3]. */
+/* x: [3, height, width] in [-1, 1] (clamped) -> out: U8 contiguous [height, width, 3]. */
 TAMIAS_API int32_t tamias_image_rgb8(uint64_t stream, const tamias_tensor* x, const tamias_tensor* out);
 
 /* ---- masks ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@
 #include <unordered_map>
 
 #include "../common/convert.h"
-#include "common/op.h"
+#include "common/checks/picture.h"
 
 using namespace tamias;
 
@@ -72,43 +72,18 @@ dnnl::convolution_forward::primitive_desc plan(const memory::desc& source, const
 #endif
 }
 
-int64_t outputs(int64_t length, int64_t before, int64_t after, int64_t kernel, int64_t stride) {
-  const int64_t padded = length + before + after;
-  return padded < kernel ? 0 : (padded - kernel) / stride + 1;
-}
-
 }  // namespace
 
 extern "C" int32_t tamias_conv2d(uint64_t stream, const tamias_tensor* x, const tamias_tensor* weight,
                                  const tamias_tensor* bias, int32_t stride, int32_t pad_top, int32_t pad_bottom,
                                  int32_t pad_left, int32_t pad_right, const tamias_tensor* out) {
   return run_op("conv2d", stream, [&](Op& op) {
-    const View in = op.input("x", x, kF32, 4, 4);
-    const View weights = op.input("weight", weight, kWeights, 4, 4);
-    const View biases = op.optional_input("bias", bias, kWeights, 1, 1);
-    const View result = op.output("out", out, kF32, 4, 4);
-    op.contiguous(in);
-    op.contiguous(weights);
-    op.contiguous(result);
-    op.apart(result, {in, weights, biases});
-    constexpr int32_t kMost = 1 << 15;
-    if (stride < 1 || stride > kMost) refuse("stride is %d, expected 1 or more", stride);
-    const int32_t pads[] = {pad_top, pad_bottom, pad_left, pad_right};
-    const char* pad_names[] = {"pad_top", "pad_bottom", "pad_left", "pad_right"};
-    for (int i = 0; i < 4; ++i) {
-      if (pads[i] < 0 || pads[i] > kMost) refuse("%s is %d, expected 0 to %d", pad_names[i], pads[i], kMost);
-    }
-    const int64_t kernel_height = weights.size(2);
-    const int64_t kernel_width = weights.size(3);
-    if (weights.size(1) != in.size(1)) {
-      refuse("weight has shape %s, but x has %lld channels", weights.shape_text().c_str(), (long long)in.size(1));
-    }
-    if (weights.empty()) refuse("weight has shape %s, expected no dimension of 0", weights.shape_text().c_str());
-    op.shape(biases, {weights.size(0)});
-    op.shape(result, {in.size(0), weights.size(0), outputs(in.size(2), pad_top, pad_bottom, kernel_height, stride),
-                      outputs(in.size(3), pad_left, pad_right, kernel_width, stride)});
+    const ConvolutionArguments arguments(op, x, weight, bias, stride, pad_top, pad_bottom, pad_left, pad_right, out);
+    const View& in = arguments.x;
+    const View& weights = arguments.weight;
+    const View& biases = arguments.bias;
+    const View& result = arguments.out;
     if (result.empty()) return;
-    if (in.empty()) refuse("x has shape %s, expected no height or width of 0", in.shape_text().c_str());
 
     const auto dims_of = [](const View& view) { return memory::dims(view.shape, view.shape + view.rank); };
     constexpr auto kFloat = memory::data_type::f32;

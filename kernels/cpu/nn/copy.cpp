@@ -2,8 +2,8 @@
 #include <cstring>
 
 #include "../common/convert.h"
+#include "common/checks/move.h"
 #include "common/loops.h"
-#include "common/op.h"
 #include "../common/parallel.h"
 #include "for_each_line.h"
 
@@ -13,7 +13,6 @@ namespace {
 
 using Nest = LoopNest<2>;  // out, in
 
-constexpr Types kFloating = kWeights | type_bit(TAMIAS_F8_E4M3);
 constexpr int64_t kTile = 32;
 
 // The dimension around the lines along which the input is contiguous, or -1: the copy is a transposition then.
@@ -115,14 +114,9 @@ void copy_converted(const Run& run, const Nest& nest, const View& out, const Vie
 
 extern "C" int32_t tamias_copy(uint64_t stream, const tamias_tensor* in, const tamias_tensor* out) {
   return run_op("copy", stream, [&](Op& op) {
-    const View from = op.input("in", in, kAnyType);
-    const View to = op.output("out", out, kAnyType);
-    op.same_shape(to, from);
-    op.apart(to, {from});
-    if (from.dtype != to.dtype && !((type_bit(from.dtype) & kFloating) && (type_bit(to.dtype) & kFloating))) {
-      refuse("in is %s and out is %s: only floating dtypes are converted", dtype_name(from.dtype),
-             dtype_name(to.dtype));
-    }
+    const CopyArguments arguments(op, in, out);
+    const View& from = arguments.in;
+    const View& to = arguments.out;
     if (to.empty()) return;
     op.submit([=](const Run& run) {
       const Nest nest({to, from});

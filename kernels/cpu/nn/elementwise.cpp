@@ -1,7 +1,7 @@
 // activate, combine, multiply, gate_residual.
 #include "../common/convert.h"
+#include "common/checks/elementwise.h"
 #include "common/loops.h"
-#include "common/op.h"
 #include "../common/parallel.h"
 #include "for_each_line.h"
 #include "kernels.h"
@@ -28,11 +28,9 @@ View for_each_token(const View& gates, int64_t tokens) {
 extern "C" int32_t tamias_activate(uint64_t stream, int32_t activation, const tamias_tensor* x,
                                    const tamias_tensor* out) {
   return run_op("activate", stream, [&](Op& op) {
-    Op::activation(activation);
-    const View in = op.input("x", x, kF32);
-    const View result = op.output("out", out, kF32);
-    op.same_shape(result, in);
-    op.apart_or_same(result, {in});
+    const ActivateArguments arguments(op, activation, x, out);
+    const View& in = arguments.x;
+    const View& result = arguments.out;
     if (result.empty()) return;
     op.submit([=](const Run& run) {
       const auto& kernels = elementwise(run.isa);
@@ -48,12 +46,10 @@ extern "C" int32_t tamias_activate(uint64_t stream, int32_t activation, const ta
 extern "C" int32_t tamias_combine(uint64_t stream, float alpha, const tamias_tensor* a, float beta,
                                   const tamias_tensor* b, const tamias_tensor* out) {
   return run_op("combine", stream, [&](Op& op) {
-    const View left = op.input("a", a, kF32);
-    const View right = op.input("b", b, kF32);
-    const View result = op.output("out", out, kF32);
-    op.same_shape(right, left);
-    op.same_shape(result, left);
-    op.apart_or_same(result, {left, right});
+    const PairArguments arguments(op, a, b, out);
+    const View& left = arguments.a;
+    const View& right = arguments.b;
+    const View& result = arguments.out;
     if (result.empty()) return;
     op.submit([=](const Run& run) {
       const auto& kernels = elementwise(run.isa);
@@ -70,12 +66,10 @@ extern "C" int32_t tamias_combine(uint64_t stream, float alpha, const tamias_ten
 extern "C" int32_t tamias_multiply(uint64_t stream, const tamias_tensor* a, const tamias_tensor* b,
                                    const tamias_tensor* out) {
   return run_op("multiply", stream, [&](Op& op) {
-    const View left = op.input("a", a, kF32);
-    const View right = op.input("b", b, kF32);
-    const View result = op.output("out", out, kF32);
-    op.same_shape(right, left);
-    op.same_shape(result, left);
-    op.apart_or_same(result, {left, right});
+    const PairArguments arguments(op, a, b, out);
+    const View& left = arguments.a;
+    const View& right = arguments.b;
+    const View& result = arguments.out;
     if (result.empty()) return;
     op.submit([=](const Run& run) {
       const auto& kernels = elementwise(run.isa);
@@ -92,15 +86,11 @@ extern "C" int32_t tamias_multiply(uint64_t stream, const tamias_tensor* a, cons
 extern "C" int32_t tamias_gate_residual(uint64_t stream, const tamias_tensor* residual, const tamias_tensor* gate,
                                         const tamias_tensor* x, const tamias_tensor* out) {
   return run_op("gate_residual", stream, [&](Op& op) {
-    const View base = op.input("residual", residual, kF32, 3, 3);
-    const View gates = op.input("gate", gate, kF32, 2, 2);
-    const View in = op.input("x", x, kF32, 3, 3);
-    const View result = op.output("out", out, kF32, 3, 3);
-    op.same_shape(base, in);
-    op.same_shape(result, in);
-    op.shape(gates, {in.size(0), in.size(2)});
-    op.apart(result, {in, gates});
-    op.apart_or_same(result, {base});
+    const GateResidualArguments arguments(op, residual, gate, x, out);
+    const View& base = arguments.residual;
+    const View& gates = arguments.gate;
+    const View& in = arguments.x;
+    const View& result = arguments.out;
     if (!has_rows(base) || !has_rows(in) || !has_rows(result)) {
       if (result.empty()) return;
       op.submit([=](const Run& run) {

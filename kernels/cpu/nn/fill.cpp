@@ -2,7 +2,7 @@
 #include <cstring>
 
 #include "../common/convert.h"
-#include "common/op.h"
+#include "common/checks/move.h"
 #include "for_each_line.h"
 
 using namespace tamias;
@@ -29,7 +29,7 @@ void fill_lines(const Run& run, const View& out, const void* element) {
 
 extern "C" int32_t tamias_fill(uint64_t stream, double value, const tamias_tensor* out) {
   return run_op("fill", stream, [&](Op& op) {
-    const View result = op.output("out", out, kAnyType);
+    const View result = FillArguments(op, out).out;
     if (result.empty()) return;
     uint32_t element = 0;
     convert_scalar(value, result.dtype, &element);

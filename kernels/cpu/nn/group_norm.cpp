@@ -1,9 +1,9 @@
-#include "../common/convert.h"
-#include "common/op.h"
-#include "../common/parallel.h"
-#include "kernels.h"
-
 #include <cmath>
+
+#include "../common/convert.h"
+#include "../common/parallel.h"
+#include "common/checks/norm.h"
+#include "kernels.h"
 
 using namespace tamias;
 
@@ -11,26 +11,13 @@ extern "C" int32_t tamias_group_norm(uint64_t stream, const tamias_tensor* x, in
                                      const tamias_tensor* weight, const tamias_tensor* bias, float epsilon,
                                      int32_t activation, const tamias_tensor* out) {
   return run_op("group_norm", stream, [&](Op& op) {
-    const View in = op.input("x", x, kF32, 4, 4);
+    const GroupNormArguments arguments(op, x, groups, weight, bias, epsilon, activation, out);
+    const View& in = arguments.x;
+    const View& result = arguments.out;
     const int64_t channels = in.size(1);
-    const View weights = op.optional_input("weight", weight, kWeights, 1, 1);
-    const View biases = op.optional_input("bias", bias, kWeights, 1, 1);
-    const View result = op.output("out", out, kF32, 4, 4);
-    op.same_shape(result, in);
-    op.contiguous(in);
-    op.contiguous(result);
-    op.shape(weights, {channels});
-    op.shape(biases, {channels});
-    op.apart(result, {weights, biases});
-    op.apart_or_same(result, {in});
-    Op::epsilon(epsilon);
-    Op::activation(activation);
-    if (groups < 1 || channels % groups != 0) {
-      refuse("groups is %d, which does not divide the %lld channels of x", groups, (long long)channels);
-    }
     Scratch scratch;
-    const F32Rows weight_row(weights, scratch);
-    const F32Rows bias_row(biases, scratch);
+    const F32Rows weight_row(arguments.weight, scratch);
+    const F32Rows bias_row(arguments.bias, scratch);
     op.workspace(scratch);
     if (result.empty()) return;
     op.submit([=](const Run& run) {

@@ -5,8 +5,8 @@
 #include <atomic>
 
 #include "../common/convert.h"
+#include "common/checks/linear.h"
 #include "common/loops.h"
-#include "common/op.h"
 #include "../common/parallel.h"
 #include "kernels.h"
 
@@ -82,56 +82,21 @@ void multiply_and_finish(const Run& run, const Product& product, const float* bi
   if (failed) fail(TAMIAS_DEVICE, "oneDNN's product failed");
 }
 
-struct Batches {
-  int64_t count, rows;           // products, and rows of each
-  int64_t x_batch, x_step;       // strides
-  int64_t out_batch, out_step;
-};
-
-// As few products as the strides allow.
-Batches batches_of(const View& x, const View& out) {
-  if (x.rank == 2) return {1, x.size(0), 0, x.step(0), 0, out.step(0)};
-  const bool x_joins = x.size(0) == 1 || x.step(0) == x.size(1) * x.step(1);
-  const bool out_joins = out.size(0) == 1 || out.step(0) == out.size(1) * out.step(1);
-  if (x_joins && out_joins) return {1, x.size(0) * x.size(1), 0, x.step(1), 0, out.step(1)};
-  if (x.size(1) == 1) return {1, x.size(0), 0, x.step(0), 0, out.step(0)};
-  return {x.size(0), x.size(1), x.step(0), x.step(1), out.step(0), out.step(1)};
-}
-
 }  // namespace
 
 extern "C" int32_t tamias_linear(uint64_t stream, const tamias_tensor* x, const tamias_tensor* weight,
                                  const tamias_tensor* bias, int32_t activation, int32_t accumulate,
                                  const tamias_tensor* out) {
   return run_op("linear", stream, [&](Op& op) {
-    const View in = op.input("x", x, kF32, 2, 3);
-    const View weights = op.input("weight", weight, kWeights, 2, 2);
-    const View biases = op.optional_input("bias", bias, kWeights, 1, 1);
-    const View result = op.output("out", out, kF32, 2, 3);
-    const int64_t depth = in.size(-1);
-    const int64_t columns = weights.size(0);
-    if (weights.size(1) != depth) {
-      refuse("weight has shape %s, but x has %lld input features", weights.shape_text().c_str(), (long long)depth);
-    }
-    if (in.rank == 2) {
-      op.shape(result, {in.size(0), columns});
-    } else {
-      op.shape(result, {in.size(0), in.size(1), columns});
-    }
-    op.shape(biases, {columns});
-    op.rows(in);
-    op.rows(weights);
-    op.rows(result);
-    if (columns > 1 && weights.step(0) < depth) {
-      refuse("weight has row stride %lld, expected at least %lld", (long long)weights.step(0), (long long)depth);
-    }
-    op.apart(result, {in, weights, biases});
-    Op::activation(activation);
-    if (accumulate != 0 && accumulate != 1) refuse("accumulate is %d, expected 0 or 1", accumulate);
-    if (accumulate && activation != TAMIAS_IDENTITY) refuse("activation is %d, but accumulate needs 0", activation);
+    const LinearArguments arguments(op, x, weight, bias, activation, accumulate, out);
+    const View& in = arguments.x;
+    const View& weights = arguments.weight;
+    const View& result = arguments.out;
+    const int64_t depth = arguments.depth;
+    const int64_t columns = arguments.columns;
 
     Scratch scratch;
-    const F32Rows bias_row(biases, scratch);
+    const F32Rows bias_row(arguments.bias, scratch);
     const bool widen = weights.dtype != TAMIAS_F32;
     int64_t panel_rows = columns;
     size_t panel = 0;
@@ -145,10 +110,11 @@ extern "C" int32_t tamias_linear(uint64_t stream, const tamias_tensor* x, const 
     op.submit([=](const Run& run) {
       bias_row.unpack(run);
       const float* bias_data = bias_row.row(run, 0);
-      Batches batches = batches_of(in, result);
+      Batches batches(in, result);
       // Rows of x that repeat or overlap are no matrix to oneDNN.
       if (batches.rows > 1 && batches.x_step < depth) {
-        batches = {row_count(in), 1, 0, 0, 0, 0};
+        batches.count = row_count(in);
+        batches.rows = 1;
       }
       for (int64_t first = 0; first < columns; first += panel_rows) {
         const int64_t count = std::min(panel_rows, columns - first);
@@ -169,7 +135,7 @@ extern "C" int32_t tamias_linear(uint64_t stream, const tamias_tensor* x, const 
         }
         product.columns = count;
         product.depth = depth;
-        product.accumulate = accumulate == 1;
+        product.accumulate = arguments.accumulate;
         product.rows = batches.rows;
         product.x_step = batches.x_step;
         product.out_step = batches.out_step;

@@ -1,20 +1,14 @@
 // tensor_load: from a file straight into device memory, in chunks, without a copy of the whole.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <string>
 
 #include "../common/convert.h"
-#include "common/op.h"
 #include "../common/parallel.h"
 #include "../runtime/stream.h"
+#include "common/checks/move.h"
 
 using namespace tamias;
 
@@ -22,64 +16,16 @@ namespace {
 
 constexpr int64_t kChunkElements = 1 << 18;
 
-class File {
- public:
-  explicit File(const char* path) : descriptor_(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (descriptor_ < 0) fail(TAMIAS_IO, "cannot open '%s': %s", path, std::strerror(errno));
-    struct stat status;
-    if (fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
-      close(descriptor_);
-      fail(TAMIAS_IO, "'%s' is no regular file", path);
-    }
-    bytes_ = static_cast<uint64_t>(status.st_size);
-  }
-  ~File() { close(descriptor_); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  uint64_t bytes() const { return bytes_; }
-
-  // Null, or what went wrong.
-  const char* read(uint64_t offset, void* destination, uint64_t bytes) const {
-    char* to = static_cast<char*>(destination);
-    while (bytes > 0) {
-      const ssize_t got = pread(descriptor_, to, bytes, static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return std::strerror(errno);
-      if (got == 0) return "the file ends too early";
-      to += got;
-      offset += static_cast<uint64_t>(got);
-      bytes -= static_cast<uint64_t>(got);
-    }
-    return nullptr;
-  }
-
- private:
-  int descriptor_;
-  uint64_t bytes_ = 0;
-};
-
 }  // namespace
 
 extern "C" int32_t tamias_tensor_load(uint64_t stream, const char* path, uint64_t offset, int32_t file_dtype,
                                       const tamias_tensor* out) {
   return run_op("tensor_load", stream, [&](Op& op) {
-    const View result = op.output("out", out, kAnyType);
-    op.contiguous(result);
-    if (!path) refuse("path is NULL");
+    const LoadArguments arguments(op, path, offset, file_dtype, out);
+    const View& result = arguments.out;
+    const auto& file = arguments.file;
     const size_t file_size = dtype_size(file_dtype);
-    if (file_size == 0) refuse("file_dtype is %d, which does not exist", file_dtype);
-    if (file_dtype != result.dtype && !(type_bit(result.dtype) & kWeights)) {
-      refuse("out is %s, but the file holds %s, which converts to F32, BF16 or F16 only", dtype_name(result.dtype),
-             dtype_name(file_dtype));
-    }
-    const auto file = std::make_shared<const File>(path);
-    const auto elements = result.elements();
-    const uint64_t bytes = static_cast<uint64_t>(elements) * file_size;
-    if (offset > file->bytes() || bytes > file->bytes() - offset) {
-      fail(TAMIAS_IO, "'%s' has %llu bytes, but %llu bytes at offset %llu are wanted", path,
-           (unsigned long long)file->bytes(), (unsigned long long)bytes, (unsigned long long)offset);
-    }
+    const int64_t elements = result.elements();
     if (result.empty()) return;
 
     const auto problem = std::make_shared<std::string>();

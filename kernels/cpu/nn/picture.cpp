@@ -3,24 +3,17 @@
 #include <cmath>
 #include <cstring>
 
-#include "common/op.h"
 #include "../common/parallel.h"
+#include "common/checks/picture.h"
 
 using namespace tamias;
 
 extern "C" int32_t tamias_upsample_nearest(uint64_t stream, const tamias_tensor* x, int32_t factor,
                                            const tamias_tensor* out) {
   return run_op("upsample_nearest", stream, [&](Op& op) {
-    const View in = op.input("x", x, kF32, 4, 4);
-    const View result = op.output("out", out, kF32, 4, 4);
-    if (factor < 1 || factor > 1024) refuse("factor is %d, expected 1 to 1024", factor);
-    op.contiguous(in);
-    op.contiguous(result);
-    for (int axis = 2; axis < 4; ++axis) {
-      if (in.size(axis) > (int64_t{1} << 40)) refuse("x has shape %s, which is too large", in.shape_text().c_str());
-    }
-    op.shape(result, {in.size(0), in.size(1), in.size(2) * factor, in.size(3) * factor});
-    op.apart(result, {in});
+    const UpsampleArguments arguments(op, x, factor, out);
+    const View& in = arguments.x;
+    const View& result = arguments.out;
     if (result.empty()) return;
     op.submit([=](const Run& run) {
       const int64_t width = in.size(3);
@@ -45,12 +38,9 @@ extern "C" int32_t tamias_upsample_nearest(uint64_t stream, const tamias_tensor*
 
 extern "C" int32_t tamias_image_rgb8(uint64_t stream, const tamias_tensor* x, const tamias_tensor* out) {
   return run_op("image_rgb8", stream, [&](Op& op) {
-    const View in = op.input("x", x, kF32, 3, 3);
-    const View result = op.output("out", out, kU8, 3, 3);
-    if (in.size(0) != 3) refuse("x has shape %s, expected [3, height, width]", in.shape_text().c_str());
-    op.shape(result, {in.size(1), in.size(2), 3});
-    op.contiguous(result);
-    op.apart(result, {in});
+    const ImageArguments arguments(op, x, out);
+    const View& in = arguments.x;
+    const View& result = arguments.out;
     if (result.empty()) return;
     op.submit([=](const Run& run) {
       const int64_t width = in.size(2);

@@ -4,8 +4,9 @@
 #include <cstring>
 
 #include "../common/convert.h"
+#include "common/checks/move.h"
+#include "common/checks/rows.h"
 #include "common/loops.h"
-#include "common/op.h"
 #include "../common/parallel.h"
 #include "kernels.h"
 
@@ -37,21 +38,13 @@ char* row_data(const View& view, int64_t row) {
 extern "C" int32_t tamias_gather_rows(uint64_t stream, const tamias_tensor* table, const tamias_tensor* indices,
                                       const tamias_tensor* out) {
   return run_op("gather_rows", stream, [&](Op& op) {
-    const View from = op.input("table", table, kWeights, 2, 3);
-    const View chosen = op.input("indices", indices, kI32, 1, 1);
-    const View result = op.output("out", out, kWeights, 2, 3);
+    const GatherArguments arguments(op, table, indices, out);
+    const View& from = arguments.table;
+    const View& chosen = arguments.indices;
+    const View& result = arguments.out;
     const int64_t n = chosen.size(0);
     const int64_t d = from.size(-1);
-    if (from.rank == 2) {
-      op.shape(result, {n, d});
-    } else {
-      op.shape(result, {from.size(0), n, d});
-    }
-    op.rows(from);
-    op.rows(result);
-    op.apart(result, {from, chosen});
     if (result.empty()) return;
-    if (from.size(-2) == 0) refuse("table has shape %s, expected at least one row", from.shape_text().c_str());
     op.submit([=](const Run& run) {
       const int64_t rows = from.size(-2);
       const size_t bytes = static_cast<size_t>(d) * dtype_size(from.dtype);
@@ -77,24 +70,17 @@ extern "C" int32_t tamias_gather_rows(uint64_t stream, const tamias_tensor* tabl
 
 extern "C" int32_t tamias_scale_rows(uint64_t stream, const tamias_tensor* x, const tamias_tensor* scale) {
   return run_op("scale_rows", stream, [&](Op& op) {
-    const View scaled = op.output("x", x, kWeights, 2, 2);
-    const View factors = op.input("scale", scale, kF32);
-    op.rows(scaled);
-    op.apart(scaled, {factors});
-    const int64_t rows = scaled.size(0);
-    const int64_t count = factors.elements();
-    if (count != 1 && !(factors.rank == 1 && count == rows)) {
-      refuse("scale has shape %s, expected [%lld] or one element", factors.shape_text().c_str(), (long long)rows);
-    }
+    const ScaleRowsArguments arguments(op, x, scale);
+    const View& scaled = arguments.x;
+    const View& factors = arguments.scale;
     if (scaled.empty()) return;
     op.submit([=](const Run& run) {
       const auto& kernels = norms(run.isa);
       const int64_t columns = scaled.size(1);
-      const int64_t step = count == 1 ? 0 : factors.step(0);
       const auto size = static_cast<int64_t>(dtype_size(scaled.dtype));
-      parallel_for(run, rows, columns, [&](int64_t begin, int64_t end, int) {
+      parallel_for(run, scaled.size(0), columns, [&](int64_t begin, int64_t end, int) {
         for (int64_t row = begin; row < end; ++row) {
-          const float factor = factors.f32()[row * step];
+          const float factor = factors.f32()[row * arguments.scale_step];
           char* data = row_data(scaled, row);
           if (scaled.dtype == TAMIAS_F32) {
             kernels.scale(factor, reinterpret_cast<float*>(data), columns);
@@ -115,11 +101,9 @@ extern "C" int32_t tamias_scale_rows(uint64_t stream, const tamias_tensor* x, co
 
 extern "C" int32_t tamias_row_norms(uint64_t stream, const tamias_tensor* x, const tamias_tensor* out) {
   return run_op("row_norms", stream, [&](Op& op) {
-    const View in = op.input("x", x, kWeights, 2, 2);
-    const View result = op.output("out", out, kF32, 1, 1);
-    op.shape(result, {in.size(0)});
-    op.rows(in);
-    op.apart(result, {in});
+    const RowNormsArguments arguments(op, x, out);
+    const View& in = arguments.x;
+    const View& result = arguments.out;
     if (result.empty()) return;
     op.submit([=](const Run& run) {
       const auto& kernels = norms(run.isa);
@@ -141,16 +125,12 @@ extern "C" int32_t tamias_row_norms(uint64_t stream, const tamias_tensor* x, con
 extern "C" int32_t tamias_block_means(uint64_t stream, const tamias_tensor* x, int64_t group,
                                       const tamias_tensor* out) {
   return run_op("block_means", stream, [&](Op& op) {
-    const View in = op.input("x", x, kF32, 3, 3);
-    const View result = op.output("out", out, kF32, 3, 3);
-    if (group < 1) refuse("group is %lld, expected 1 or more", (long long)group);
+    const BlockMeansArguments arguments(op, x, group, out);
+    const View& in = arguments.x;
+    const View& result = arguments.out;
     const int64_t tokens = in.size(1);
-    const int64_t groups = tokens / group + (tokens % group != 0);
+    const int64_t groups = arguments.groups;
     const int64_t d = in.size(2);
-    op.shape(result, {in.size(0), groups, d});
-    op.rows(in);
-    op.rows(result);
-    op.apart(result, {in});
     if (result.empty()) return;
     op.submit([=](const Run& run) {
       const auto& kernels = norms(run.isa);

@@ -74,8 +74,10 @@ void Stream::read(void* destination, const void* source, uint64_t bytes) {
 
 void Stream::wait() {
   // Not under the lock: other threads may queue meanwhile.
-  if (cudaSetDevice(device_->index()) == cudaSuccess && cudaStreamSynchronize(stream_) == cudaSuccess) return;
-  const cudaError_t error = cudaGetLastError();
+  cudaError_t error = cudaSetDevice(device_->index());
+  if (error == cudaSuccess) error = cudaStreamSynchronize(stream_);
+  if (error == cudaSuccess) return;
+  cudaGetLastError();
   const std::lock_guard lock(mutex_);
   if (failure_.empty()) failure_ = cudaGetErrorString(error);
 }
