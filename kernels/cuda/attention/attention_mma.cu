@@ -1,5 +1,5 @@
-// Attention on tensor cores from sm_80 on, by mma.sync. A block of warps shares `kWarps * 16` queries of one group and
-// walks its keys, all or listed, in tiles. Keys and values arrive by asynchronous copies through one ring of tiles, in
+// Attention on tensor cores from sm_80 on, by mma.sync. A block of warps shares the queries of one group, or a part
+// of them, and walks the group's keys, all or listed, in tiles. Keys and values arrive by asynchronous copies through one ring of tiles, in
 // the order in which they are used. A head wider than a tile is summed tile by tile, and blocks share out its output
 // columns: each computes the logits anew, which costs less than accumulators that do not fit the registers.
 #include <algorithm>
@@ -12,11 +12,12 @@ namespace {
 
 using namespace sm80;
 
-constexpr int kStages = 4;
-
-template <int kWarps, int kKeys, int kWidth>
+// kRows: times 16 queries of a warp. kKeys x kWidth: a tile of keys or values, of which kStages are in the ring.
+// kBlocks: that a multiprocessor should hold.
+template <int kWarps, int kRows, int kKeys, int kWidth, int kStages, int kBlocks>
 struct Layout {
-  static constexpr int kQueries = kWarps * 16;
+  static constexpr int kWarpQueries = kRows * 16;
+  static constexpr int kQueries = kWarps * kWarpQueries;
   static constexpr int kThreads = kWarps * 32;
   static constexpr int kTileBytes = kKeys * kWidth * 2;
   static constexpr int kQueryTileBytes = kQueries * kWidth * 2;
@@ -25,10 +26,10 @@ struct Layout {
   static int shared_bytes(int head_dim) { return parts(head_dim) * kQueryTileBytes + kStages * kTileBytes; }
 };
 
-template <int kWarps, int kKeys, int kWidth>
-__global__ void __launch_bounds__(kWarps * 32)
+template <int kWarps, int kRows, int kKeys, int kWidth, int kStages, int kBlocks, bool kBias>
+__global__ void __launch_bounds__(kWarps * 32, kBlocks)
     attention_mma_kernel(const __grid_constant__ Attention<__nv_bfloat16> problem, int blocks_per_group, int parts) {
-  using L = Layout<kWarps, kKeys, kWidth>;
+  using L = Layout<kWarps, kRows, kKeys, kWidth, kStages, kBlocks>;
   extern __shared__ __align__(1024) char shared[];
   const AttentionShape& shape = problem.shape;
   const int64_t groups = (shape.queries + problem.group - 1) / problem.group;
@@ -49,7 +50,7 @@ __global__ void __launch_bounds__(kWarps * 32)
   const ColumnList list(problem.lists, item, shape.keys);
   int32_t count = list.count;
   if (problem.causal) count = static_cast<int32_t>(min(int64_t{count}, first + queries));
-  const int tiles = (count + kKeys - 1) / kKeys;
+  const int tiles = count / kKeys + (count % kKeys != 0);
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const uint32_t q_tiles = shared_address(shared);
@@ -106,7 +107,7 @@ __global__ void __launch_bounds__(kWarps * 32)
   read_rows();
   for (int i = 0; i < kStages - 1; ++i) copy_step();
 
-  // The computing side. Lane l holds rows l / 4 and l / 4 + 8 of its warp's 16 queries.
+  // The computing side. Lane l holds rows l / 4 and l / 4 + 8 of each of its warp's tiles of 16 queries.
   int stage = 0;
   const auto next_tile = [&] {
     copies_wait<kStages - 2>();
@@ -116,116 +117,125 @@ __global__ void __launch_bounds__(kWarps * 32)
     stage = (stage + 1) % kStages;
     return tile;
   };
-  const int own_row = warp * 16 + lane / 4;
+  const int own_row = warp * L::kWarpQueries + lane / 4;
   const float log2_scale = shape.scale * kLog2E;
-  float o[kWidth / 8][4] = {};
-  float maximum[2] = {-INFINITY, -INFINITY}, denominator[2] = {0, 0};
+  float o[kRows][kWidth / 8][4] = {};
+  float maximum[kRows][2], denominator[kRows][2] = {};
+#pragma unroll
+  for (int m = 0; m < kRows; ++m) maximum[m][0] = maximum[m][1] = -INFINITY;
 
   for (int t = 0; t < tiles; ++t) {
-    float s[kKeys / 8][4] = {};
+    float s[kRows][kKeys / 8][4] = {};
     for (int p = 0; p < parts; ++p) {
       const uint32_t tile = next_tile();
       const uint32_t q_tile = q_tiles + p * L::kQueryTileBytes;
 #pragma unroll
       for (int k = 0; k < kWidth / 16; ++k) {
-        uint32_t a[4];
-        load_matrices(a, q_tile + tile_offset(L::kQueries, warp * 16 + lane % 16, k * 2 + lane / 16));
+        uint32_t a[kRows][4];
+#pragma unroll
+        for (int m = 0; m < kRows; ++m) {
+          load_matrices(a[m], q_tile + tile_offset(L::kQueries, warp * L::kWarpQueries + lane % 16, k * 2 + lane / 16) +
+                                  m * kRows16);
+        }
 #pragma unroll
         for (int n = 0; n < kKeys / 16; ++n) {
           uint32_t keys[4];
-          load_matrices(keys, tile + tile_offset(kKeys, n * 16 + lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2));
-          multiply_add(s[2 * n], a, keys[0], keys[1]);
-          multiply_add(s[2 * n + 1], a, keys[2], keys[3]);
-        }
-      }
-    }
-
+          load_matrices(keys, tile + tile_offset(kKeys, lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2) + n * kRows16);
 #pragma unroll
-    for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) s[n][i] *= log2_scale;
-    }
-    if (problem.bias) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int64_t query = first + min(own_row + 8 * half, queries - 1);
-        const float* bias = problem.bias + h * problem.bias_head + query * problem.bias_query;
-#pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            const int64_t key = int64_t{t} * kKeys + n * 8 + lane % 4 * 2 + i;
-            if (key < count) s[n][2 * half + i] += bias[key * problem.bias_key] * kLog2E;
+          for (int m = 0; m < kRows; ++m) {
+            multiply_add(s[m][2 * n], a[m], keys[0], keys[1]);
+            multiply_add(s[m][2 * n + 1], a[m], keys[2], keys[3]);
           }
         }
       }
     }
-    const int64_t tile_end = (int64_t{t} + 1) * kKeys;
-    if (tile_end > count || (problem.causal && tile_end > first)) {
-#pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int64_t key = tile_end - kKeys + n * 8 + lane % 4 * 2 + i % 2;
-          if (key >= count || (problem.causal && key > first + own_row + i / 2 * 8)) s[n][i] = -INFINITY;
-        }
-      }
-    }
 
-    float rescale[2];
+    const int32_t first_key = t * kKeys;
+    uint32_t weights[kRows][kKeys / 16][4];
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float highest = maximum[half];
+    for (int m = 0; m < kRows; ++m) {
+      float rescale[2];
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) highest = fmaxf(highest, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
-      highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 1));
-      highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 2));
-      // Where all is masked so far, -infinity must not be subtracted from itself.
-      const float shift = highest == -INFINITY ? 0.0f : highest;
-      rescale[half] = exp2_fast(maximum[half] - shift);
-      maximum[half] = highest;
-      float sum = 0;
+      for (int half = 0; half < 2; ++half) {
+        const int row = own_row + m * 16 + half * 8;
+        // Columns of the tile that this query sees.
+        int seen = count - first_key;
+        if (problem.causal) seen = static_cast<int>(min(int64_t{seen}, max(first + row + 1 - first_key, int64_t{0})));
+        const float* bias = kBias ? problem.bias + h * problem.bias_head +
+                                        (first + min(row, queries - 1)) * problem.bias_query +
+                                        first_key * problem.bias_key
+                                  : nullptr;
+        float highest = maximum[m][half];
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) {
+        for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
-        for (int i = 2 * half; i < 2 * half + 2; ++i) {
-          s[n][i] = exp2_fast(s[n][i] - shift);
-          sum += s[n][i];
+          for (int i = 0; i < 2; ++i) {
+            float& logit = s[m][n][2 * half + i];
+            const int column = n * 8 + lane % 4 * 2 + i;
+            logit *= log2_scale;
+            if (kBias && column < seen) logit += bias[column * problem.bias_key] * kLog2E;
+          }
         }
+        if (seen < kKeys) {
+#pragma unroll
+          for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              if (n * 8 + lane % 4 * 2 + i >= seen) s[m][n][2 * half + i] = -INFINITY;
+            }
+          }
+        }
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; ++n) highest = fmaxf(highest, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+        highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 1));
+        highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 2));
+        // Where all is masked so far, -infinity must not be subtracted from itself.
+        const float shift = highest == -INFINITY ? 0.0f : highest;
+        rescale[half] = exp2_fast(maximum[m][half] - shift);
+        maximum[m][half] = highest;
+        float sum = 0;
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; ++n) {
+          const float low = exp2_fast(s[m][n][2 * half] - shift), high = exp2_fast(s[m][n][2 * half + 1] - shift);
+          sum += low + high;
+          weights[m][n / 2][n % 2 * 2 + half] = pack_bf16(low, high);
+        }
+        denominator[m][half] = denominator[m][half] * rescale[half] + sum;
       }
-      denominator[half] = denominator[half] * rescale[half] + sum;
-    }
-    if (__any_sync(~0u, rescale[0] != 1 || rescale[1] != 1)) {
+      if (__any_sync(~0u, rescale[0] != 1 || rescale[1] != 1)) {
 #pragma unroll
-      for (int n = 0; n < kWidth / 8; ++n) {
+        for (int n = 0; n < kWidth / 8; ++n) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) o[n][i] *= rescale[i / 2];
+          for (int i = 0; i < 4; ++i) o[m][n][i] *= rescale[i / 2];
+        }
       }
     }
 
     const uint32_t tile = next_tile();
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
-      const uint32_t a[4] = {pack_bf16(s[2 * k][0], s[2 * k][1]), pack_bf16(s[2 * k][2], s[2 * k][3]),
-                             pack_bf16(s[2 * k + 1][0], s[2 * k + 1][1]), pack_bf16(s[2 * k + 1][2], s[2 * k + 1][3])};
 #pragma unroll
       for (int n = 0; n < kWidth / 16; ++n) {
         uint32_t values[4];
-        load_matrices_transposed(values, tile + tile_offset(kKeys, k * 16 + lane % 16, n * 2 + lane / 16));
-        multiply_add(o[2 * n], a, values[0], values[1]);
-        multiply_add(o[2 * n + 1], a, values[2], values[3]);
+        load_matrices_transposed(values, tile + tile_offset(kKeys, lane % 16, n * 2 + lane / 16) + k * kRows16);
+#pragma unroll
+        for (int m = 0; m < kRows; ++m) {
+          multiply_add(o[m][2 * n], weights[m][k], values[0], values[1]);
+          multiply_add(o[m][2 * n + 1], weights[m][k], values[2], values[3]);
+        }
       }
     }
   }
   copies_wait<0>();
 
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    denominator[half] += __shfl_xor_sync(~0u, denominator[half], 1);
-    denominator[half] += __shfl_xor_sync(~0u, denominator[half], 2);
-    const int row = own_row + 8 * half;
+  for (int i = 0; i < 2 * kRows; ++i) {
+    const int m = i / 2, half = i % 2;
+    denominator[m][half] += __shfl_xor_sync(~0u, denominator[m][half], 1);
+    denominator[m][half] += __shfl_xor_sync(~0u, denominator[m][half], 2);
+    const int row = own_row + m * 16 + half * 8;
     if (row >= queries) continue;
-    const QueryResult result = query_result(problem, b, h, first + row, maximum[half], denominator[half]);
+    const QueryResult result = query_result(problem, b, h, first + row, maximum[m][half], denominator[m][half]);
     if (problem.lse.data && part == 0 && lane % 4 == 0) *problem.lse.at(b, h, first + row) = result.lse;
     __nv_bfloat16* out = problem.out.at(b, h, first + row);
     const __nv_bfloat16* cache = problem.cache.at(b, h, first + row);
@@ -233,7 +243,7 @@ __global__ void __launch_bounds__(kWarps * 32)
     for (int n = 0; n < kWidth / 8; ++n) {
       const int column = part * kWidth + n * 8 + lane % 4 * 2;
       if (column >= shape.head_dim) continue;
-      float low = o[n][2 * half] * result.weight, high = o[n][2 * half + 1] * result.weight;
+      float low = o[m][n][2 * half] * result.weight, high = o[m][n][2 * half + 1] * result.weight;
       if (result.cache_weight != 0) {
         const float2 cached = unpack_bf16(*reinterpret_cast<const uint32_t*>(cache + column));
         low += result.cache_weight * cached.x;
@@ -244,16 +254,17 @@ __global__ void __launch_bounds__(kWarps * 32)
   }
 }
 
-template <int kWarps, int kKeys, int kWidth>
+template <int kWarps, int kRows, int kKeys, int kWidth, int kStages, int kBlocks>
 cudaError_t launch(const Attention<__nv_bfloat16>& problem, cudaStream_t stream) {
-  using L = Layout<kWarps, kKeys, kWidth>;
+  using L = Layout<kWarps, kRows, kKeys, kWidth, kStages, kBlocks>;
   const AttentionShape& shape = problem.shape;
   const int64_t groups = (shape.queries + problem.group - 1) / problem.group;
   const int64_t blocks_per_group = (problem.group + L::kQueries - 1) / L::kQueries;
   const int parts = L::parts(shape.head_dim);
   const int64_t blocks = int64_t{shape.batch} * shape.heads * groups * blocks_per_group * parts;
   if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  const auto kernel = attention_mma_kernel<kWarps, kKeys, kWidth>;
+  const auto kernel = problem.bias ? attention_mma_kernel<kWarps, kRows, kKeys, kWidth, kStages, kBlocks, true>
+                                   : attention_mma_kernel<kWarps, kRows, kKeys, kWidth, kStages, kBlocks, false>;
   const int bytes = L::shared_bytes(shape.head_dim);
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (error != cudaSuccess) return error;
@@ -278,11 +289,11 @@ bool attention_mma_fits(const Attention<__nv_bfloat16>& problem) {
 
 cudaError_t attention_mma(const Attention<__nv_bfloat16>& problem, cudaStream_t stream) {
   const bool small = problem.group <= 64;
-  if (problem.shape.head_dim > 128) return launch<4, 32, 128>(problem, stream);
+  if (problem.shape.head_dim > 128) return launch<4, 1, 32, 128, 4, 1>(problem, stream);
   if (problem.shape.head_dim > 64) {
-    return small ? launch<4, 64, 128>(problem, stream) : launch<8, 64, 128>(problem, stream);
+    return small ? launch<4, 1, 64, 128, 3, 2>(problem, stream) : launch<8, 1, 64, 128, 4, 1>(problem, stream);
   }
-  return small ? launch<4, 64, 64>(problem, stream) : launch<8, 64, 64>(problem, stream);
+  return small ? launch<4, 1, 64, 64, 4, 2>(problem, stream) : launch<8, 1, 64, 64, 4, 1>(problem, stream);
 }
 
 }  // namespace tamias

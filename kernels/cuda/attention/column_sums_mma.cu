@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int n = 0; n < kQueries / 16; ++n) {
         uint32_t q[4];
-        load_matrices(q, query_tile + tile_offset(kQueries, n * 16 + lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2));
+        load_matrices(q, query_tile + tile_offset(kQueries, lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2) + n * kRows16);
         multiply_add(s[2 * n], keys[k], q[0], q[1]);
         multiply_add(s[2 * n + 1], keys[k], q[2], q[3]);
       }

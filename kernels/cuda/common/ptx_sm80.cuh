@@ -73,4 +73,7 @@ __device__ __forceinline__ uint32_t tile_offset(int rows, int row, int chunk) {
   return static_cast<uint32_t>((chunk >> 3) * rows * 128 + row * 128 + (((chunk ^ row) & 7) << 4));
 }
 
+// 16 rows further on.
+constexpr int kRows16 = 16 * 128;
+
 }  // namespace tamias::sm80

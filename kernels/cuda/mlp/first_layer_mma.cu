@@ -76,13 +76,13 @@ __global__ void __launch_bounds__(kThreads, 2)
       uint32_t a[2][4];
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        load_matrices(a[m], w + tile_offset(kPlaces, warp_place + m * 16 + lane % 16, k * 2 + lane / 16));
+        load_matrices(a[m], w + tile_offset(kPlaces, warp_place + lane % 16, k * 2 + lane / 16) + m * kRows16);
       }
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
         uint32_t b[4];
-        load_matrices(b, x + tile_offset(kTokens, warp_token + n * 16 + lane / 16 * 8 + lane % 8,
-                                         k * 2 + lane / 8 % 2));
+        load_matrices(b, x + tile_offset(kTokens, warp_token + lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2) +
+                             n * kRows16);
 #pragma unroll
         for (int m = 0; m < 2; ++m) {
           multiply_add(sum[m][2 * n], a[m], b[0], b[1]);

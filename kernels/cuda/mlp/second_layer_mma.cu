@@ -40,12 +40,15 @@ __global__ void __launch_bounds__(kThreads, 2)
   const uint32_t ring = shared_address(shared);
   const TileCopy<kThreads, kDepth, 128> copy;
   constexpr int kPasses = decltype(copy)::kPasses;
-  int32_t neurons[kPasses];  // of the step that is copied next
+  const __nv_bfloat16* own_slab = slab + copy.row * shape.group;
+  const __nv_bfloat16* own_w = problem.w2t + first_column;
+  const int64_t slab_pass = copy.kRowsAtOnce * shape.group;
+  int32_t neurons[kPasses];  // of the step that is copied next; -1: past the list
   const auto read_neurons = [&](int step) {
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const int64_t place = int64_t{step} * kDepth + copy.row_of(pass);
-      neurons[pass] = place < list.count ? list.column(static_cast<int32_t>(place)) : 0;
+      const int32_t place = step * kDepth + copy.row_of(pass);
+      neurons[pass] = place < list.count ? list.column(place) : -1;
     }
   };
   const auto copy_step = [&](int step) {
@@ -53,11 +56,10 @@ __global__ void __launch_bounds__(kThreads, 2)
       const uint32_t stage = ring + step % kStages * kStageBytes;
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        const int64_t place = int64_t{step} * kDepth + copy.row_of(pass);
-        const bool valid = place < list.count;
-        copy.copy(stage, pass, slab + place * shape.group, 0, token_room, valid);
-        copy.copy(stage + kTileBytes, pass, problem.w2t + neurons[pass] * problem.w2t_row + first_column, 0,
-                  column_room, valid);
+        const bool valid = neurons[pass] >= 0;
+        copy.copy(stage, pass, own_slab, 0, token_room, valid);
+        copy.copy(stage + kTileBytes, pass, own_w + max(neurons[pass], 0) * problem.w2t_row, 0, column_room, valid);
+        own_slab += slab_pass;
       }
       read_neurons(step + 1);
     }
@@ -80,13 +82,15 @@ __global__ void __launch_bounds__(kThreads, 2)
       uint32_t a[2][4];
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        load_matrices_transposed(a[m], activations + tile_offset(kDepth, k * 16 + lane / 16 * 8 + lane % 8,
-                                                                 (warp_token + m * 16) / 8 + lane / 8 % 2));
+        load_matrices_transposed(a[m], activations + tile_offset(kDepth, lane / 16 * 8 + lane % 8,
+                                                                 (warp_token + m * 16) / 8 + lane / 8 % 2) +
+                                           k * kRows16);
       }
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
         uint32_t b[4];
-        load_matrices_transposed(b, w + tile_offset(kDepth, k * 16 + lane % 16, warp_column / 8 + n * 2 + lane / 16));
+        load_matrices_transposed(b, w + tile_offset(kDepth, lane % 16, warp_column / 8 + n * 2 + lane / 16) +
+                                        k * kRows16);
 #pragma unroll
         for (int m = 0; m < 2; ++m) {
           multiply_add(sum[m][2 * n], a[m], b[0], b[1]);
