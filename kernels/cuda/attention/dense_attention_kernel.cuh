@@ -9,29 +9,29 @@
 
 namespace tamias::dense_attention {
 
-// One thread. The ring of stages runs on from item to item.
+// One thread. The ring of stages runs on from piece to piece.
 template <class Tile>
 __device__ void load_tiles(const Arguments& work, Shared<Tile>& shared) {
-  const int steps = (work.keys + Tile::kKeys - 1) / Tile::kKeys;
   uint32_t tiles = 0, k_turn = 0, v_turn = 0;
-  for (int index = wanted<Tile>(work, blockIdx.x); index < work.items; index = wanted<Tile>(work, index + gridDim.x)) {
-    const Item item = item_at(work, index);
+  Piece piece;
+  for (int n = 0; n < piece_count(work); ++n) {
+    if (!piece_at<Tile>(work, n, piece)) continue;
     const auto load = [&](uint32_t& turn, char (&ring)[Tile::kStages][Tile::kKeyBytes], uint64_t* full, uint64_t* empty,
                           const CUtensorMap& map, int step) {
       const uint32_t stage = turn % Tile::kStages;
       sm90::barrier_wait(&empty[stage], (turn / Tile::kStages & 1) ^ 1);
       sm90::barrier_expect(&full[stage], Tile::kKeyBytes);
-      sm90::load_map_5d(sm90::shared_address(ring[stage]), &map, &full[stage], 0, step * Tile::kKeys, 0, item.head,
-                        item.batch);
+      sm90::load_map_5d(sm90::shared_address(ring[stage]), &map, &full[stage], 0, step * Tile::kKeys, 0, piece.head,
+                        piece.batch);
       ++turn;
     };
-    for (int begin = item.begin; begin < item.end; begin += Tile::kRows, ++tiles) {
+    for (int begin = piece.begin; begin < piece.end; begin += Tile::kRows, ++tiles) {
       sm90::barrier_wait(&shared.q_empty, (tiles & 1) ^ 1);
       sm90::barrier_expect(&shared.q_full, Tile::kQueryBytes);
-      sm90::load_map_5d(sm90::shared_address(shared.q), &work.q, &shared.q_full, 0, begin, 0, item.head, item.batch);
-      load(k_turn, shared.k, shared.k_full, shared.k_empty, work.k, 0);
-      for (int step = 0; step < steps; ++step) {
-        if (step + 1 < steps) load(k_turn, shared.k, shared.k_full, shared.k_empty, work.k, step + 1);
+      sm90::load_map_5d(sm90::shared_address(shared.q), &work.q, &shared.q_full, 0, begin, 0, piece.head, piece.batch);
+      load(k_turn, shared.k, shared.k_full, shared.k_empty, work.k, piece.first);
+      for (int step = piece.first; step < piece.last; ++step) {
+        if (step + 1 < piece.last) load(k_turn, shared.k, shared.k_full, shared.k_empty, work.k, step + 1);
         load(v_turn, shared.v, shared.v_full, shared.v_empty, work.v, step);
       }
     }
@@ -68,7 +68,7 @@ struct Compute {
   float s[Tile::kKeys / 2], o[Tile::kHeadDim / 2];
   uint32_t p[kBlocks][4];
   Softmax<Tile::kReference> softmax;
-  RowWeights weights;
+  float rescale[2], weight[2];
   float previous[2];  // base 2; +infinity for rows outside
 
   __device__ Compute(const Arguments& work, Shared<Tile>& shared)
@@ -130,22 +130,25 @@ struct Compute {
     release(&shared.v_empty[turn % Tile::kStages]);
   }
 
-  __device__ void soften(int step, int steps, float (&rescale)[2]) {
-    if (step == steps - 1 && work.keys % Tile::kKeys != 0) mask_keys(s, work.keys - step * Tile::kKeys);
-    softmax.step(s, work.scale_log2, step == 0, rescale);
+  __device__ void refer(int step, bool first) {
+    const int valid = work.keys - step * Tile::kKeys;
+    if (valid < Tile::kKeys) mask_keys(s, valid);
+    softmax.refer(s, work.scale_log2, first, rescale);
   }
 
-  // After the products that use them are done: O to the new reference, P from s.
-  __device__ void settle(const float (&rescale)[2]) {
+  // O to the new reference.
+  __device__ void rescale_output() {
     if constexpr (Tile::kReference == Reference::kRunning) {
 #pragma unroll
       for (int i = 0; i < Tile::kHeadDim / 2; ++i) o[i] *= rescale[i % 4 / 2];
       if constexpr (Tile::kSums) {
-        const float weight[2] = {fminf(sm90::exp2_fast(softmax.reference[0] - previous[0]), 0x1p+127f),
-                                 fminf(sm90::exp2_fast(softmax.reference[1] - previous[1]), 0x1p+127f)};
-        weights = RowWeights::of(weight);
+        weight[0] = fminf(sm90::exp2_fast(softmax.reference[0] - previous[0]), 0x1p+127f);
+        weight[1] = fminf(sm90::exp2_fast(softmax.reference[1] - previous[1]), 0x1p+127f);
       }
     }
+  }
+
+  __device__ void pack() {
 #pragma unroll
     for (int i = 0; i < kBlocks; ++i) {
 #pragma unroll
@@ -153,31 +156,32 @@ struct Compute {
     }
   }
 
-  __device__ void sum_columns(uint32_t turn) {
+  // P's column sums so far, to the warps that finish them.
+  __device__ void hand_over(uint32_t turn) {
     if constexpr (Tile::kSums) {
-      const int slot = turn & 1;
-      sm90::barrier_wait(&shared.sums_empty[slot], (turn >> 1 & 1) ^ 1);
-      warp_column_sums(p, weights, shared.sums[slot][warp]);
+      const int slot = turn % Tile::kSlots;
+      sm90::barrier_wait(&shared.sums_empty[slot], (turn / Tile::kSlots & 1) ^ 1);
+      hand_over_sums<Tile::kReference == Reference::kRunning>(p, weight, shared.sums[slot][warp]);
       __syncwarp();
       release(&shared.sums_full[slot]);
     }
   }
 
-  __device__ void store(const Item& item, int row) {
+  __device__ void store(const Piece& piece, int row) {
     float scale[2];
     bool inside[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      inside[r] = row + 8 * r < item.end;
+      inside[r] = row + 8 * r < piece.end;
       scale[r] = 1.0f / softmax.total[r];
       if (work.lse.data != nullptr && inside[r] && lane % 4 == 0) {
-        *work.lse.at(item.batch, item.head, row + 8 * r) =
-            (softmax.reference[r] + log2f(softmax.total[r])) * 0.69314718055994531f;
+        *work.lse.at(piece.batch, piece.head, row + 8 * r) =
+            (softmax.reference[r] + log2f(softmax.total[r])) * kLn2;
       }
     }
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      __nv_bfloat16* const line = work.out.at(item.batch, item.head, row + 8 * r) + 8 * (lane % 4);
+      __nv_bfloat16* const line = work.out.at(piece.batch, piece.head, row + 8 * r) + 8 * (lane % 4);
 #pragma unroll
       for (int i = 0; i < Tile::kHeadDim / 32; ++i) {
         uint32_t pair[4];
@@ -192,78 +196,97 @@ struct Compute {
     }
   }
 
-  __device__ void run() {
-    const int steps = (work.keys + Tile::kKeys - 1) / Tile::kKeys;
-    uint32_t turn = 0, tiles = 0;
-    if constexpr (Tile::kSums && Tile::kReference != Reference::kRunning) weights = RowWeights::ones();
-    for (int index = wanted<Tile>(work, blockIdx.x); index < work.items;
-         index = wanted<Tile>(work, index + gridDim.x)) {
-      const Item item = item_at(work, index);
-      bool trusted = true;
-      for (int begin = item.begin; begin < item.end; begin += Tile::kRows, ++tiles) {
-        const int row = begin + 16 * warp + lane / 4;
-        if constexpr (Tile::kSums) {
+  __device__ void store_partial(int index) {
+    float* const slot = work.partials + index * kSlotFloats<Tile>;
 #pragma unroll
-          for (int r = 0; r < 2; ++r) {
-            previous[r] = INFINITY;
-            if (row + 8 * r < item.end) {
-              const float value = *work.previous_lse.at(item.batch, item.head, row + 8 * r);
-              previous[r] = value * 1.4426950408889634f;
-              if (work.saved_previous.data != nullptr && lane % 4 == 0) {
-                *work.saved_previous.at(item.batch, item.head, row + 8 * r) = value;
-              }
-            }
-          }
+    for (int r = 0; r < 2; ++r) {
+      const int row = 16 * warp + lane / 4 + 8 * r;
+      float* const line = slot + row * Tile::kHeadDim + 2 * (lane % 4);
+#pragma unroll
+      for (int j = 0; j < Tile::kHeadDim / 8; ++j) {
+        *reinterpret_cast<float2*>(line + 8 * j) = make_float2(o[4 * j + 2 * r], o[4 * j + 2 * r + 1]);
+      }
+      if (lane % 4 == 0) {
+        slot[Tile::kRows * Tile::kHeadDim + row] = softmax.reference[r];
+        slot[Tile::kRows * (Tile::kHeadDim + 1) + row] = softmax.total[r];
+      }
+    }
+  }
+
+  // The references of this thread's rows; keeps a copy of them.
+  __device__ void read_previous(const Piece& piece, int row) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      previous[r] = INFINITY;
+      if (row + 8 * r < piece.end) {
+        const float value = *work.previous_lse.at(piece.batch, piece.head, row + 8 * r);
+        previous[r] = value * kLog2E;
+        if (work.saved_previous.data != nullptr && lane % 4 == 0) {
+          *work.saved_previous.at(piece.batch, piece.head, row + 8 * r) = value;
         }
+      }
+    }
+  }
+
+  // One row tile over the piece's keys. Q K^T of the next step runs beside P V, and under its softmax the rest of P V.
+  __device__ void walk(int first, int last, uint32_t& turn) {
+    multiply_scores(turn);
+    sm90::wgmma_wait<0>();
+    scores_done(turn);
+    refer(first, true);
+    rescale_output();
+    softmax.exponentiate(s, work.scale_log2);
+    pack();
+    for (int step = first + 1; step < last; ++step, ++turn) {
+      multiply_scores(turn + 1);
+      multiply_values(turn);
+      hand_over(turn);
+      sm90::wgmma_wait<1>();
+      scores_done(turn + 1);
+      refer(step, false);
+      softmax.exponentiate(s, work.scale_log2);
+      sm90::wgmma_wait<0>();
+      values_done(turn);
+      rescale_output();
+      pack();
+    }
+    release(&shared.q_empty);
+    multiply_values(turn);
+    hand_over(turn);
+    sm90::wgmma_wait<0>();
+    values_done(turn);
+    ++turn;
+  }
+
+  __device__ void run() {
+    uint32_t turn = 0, tiles = 0;
+    for (int n = 0; n < piece_count(work); ++n) {
+      Piece piece;
+      if (!piece_at<Tile>(work, n, piece)) continue;
+      for (int tile = 0; piece.begin + tile * Tile::kRows < piece.end; ++tile, ++tiles) {
+        if constexpr (Tile::kSums) read_previous(piece, piece.begin + tile * Tile::kRows + 16 * warp + lane / 4);
         softmax.begin(previous);
 #pragma unroll
         for (int i = 0; i < Tile::kHeadDim / 2; ++i) o[i] = 0;
         sm90::barrier_wait(&shared.q_full, tiles & 1);
-        float rescale[2];
-        if constexpr (!Tile::kOverlap) {
-          for (int step = 0; step < steps; ++step, ++turn) {
-            multiply_scores(turn);
-            sm90::wgmma_wait<0>();
-            scores_done(turn);
-            if (step == steps - 1) release(&shared.q_empty);
-            soften(step, steps, rescale);
-            settle(rescale);
-            multiply_values(turn);
-            sum_columns(turn);
-            sm90::wgmma_wait<0>();
-            values_done(turn);
-          }
-        } else {
-          multiply_scores(turn);
-          sm90::wgmma_wait<0>();
-          scores_done(turn);
-          soften(0, steps, rescale);
-          settle(rescale);
-          for (int step = 1; step < steps; ++step, ++turn) {
-            multiply_scores(turn + 1);
-            multiply_values(turn);
-            sum_columns(turn);
-            sm90::wgmma_wait<1>();
-            scores_done(turn + 1);
-            soften(step, steps, rescale);
-            sm90::wgmma_wait<0>();
-            values_done(turn);
-            settle(rescale);
-          }
-          release(&shared.q_empty);
-          multiply_values(turn);
-          sum_columns(turn);
-          sm90::wgmma_wait<0>();
-          values_done(turn);
-          ++turn;
-        }
+        walk(piece.first, piece.last, turn);
+        // Found out anew, rather than kept in registers that the loop over the keys needs.
+        asm volatile("" : "+r"(n));
+        piece_at<Tile>(work, n, piece);
         softmax.finish();
-        for (int r = 0; r < 2; ++r) trusted &= row + 8 * r >= item.end || softmax.trusted(r);
-        store(item, row);
-      }
-      if constexpr (Tile::kReference != Reference::kRunning) {
-        const bool all = __all_sync(~0u, trusted);
-        if (lane == 0) reinterpret_cast<uint8_t*>(work.reports + index)[warp] = !all;
+        if (piece.slot >= 0) {
+          store_partial(piece.slot + tile);
+          continue;
+        }
+        const int row = piece.begin + tile * Tile::kRows + 16 * warp + lane / 4;
+        store(piece, row);
+        if constexpr (Tile::kReference != Reference::kRunning) {
+          const bool trusted = (row >= piece.end || softmax.trusted(0)) && (row + 8 >= piece.end || softmax.trusted(1));
+          const bool all = __all_sync(~0u, trusted);
+          if (lane == 0) {
+            reinterpret_cast<uint8_t*>(work.reports + static_cast<int64_t>(piece.item) * work.item_tiles + tile)[warp] = !all;
+          }
+        }
       }
     }
   }
@@ -285,9 +308,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) kernel(const __grid_constan
       sm90::barrier_init(&shared.v_full[i], 1);
       sm90::barrier_init(&shared.v_empty[i], Tile::kWarps);
     }
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < Tile::kSlots; ++i) {
       sm90::barrier_init(&shared.sums_full[i], Tile::kWarps);
-      sm90::barrier_init(&shared.sums_empty[i], 1);
+      sm90::barrier_init(&shared.sums_empty[i], Tile::kReducers);
     }
     sm90::barrier_init_fence();
   }
@@ -296,7 +319,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) kernel(const __grid_constan
     sm90::give_registers<Tile::kFeederRegisters>();
     if (threadIdx.x == 0) {
       load_tiles<Tile>(work, shared);
-    } else if (Tile::kSums && threadIdx.x / 32 == 1) {
+    } else if (Tile::kSums && threadIdx.x / 32 >= 1 && threadIdx.x / 32 <= Tile::kReducers) {
       reduce_column_sums<Tile>(work, shared);
     }
   } else {

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
 
 #include "dense_attention_kernel.cuh"
+#include "dense_attention_merge.cuh"
 
 namespace tamias::dense_attention {
 
@@ -43,10 +45,44 @@ inline bool make_map(CUtensorMap* map, const HeadRows<const __nv_bfloat16>& rows
                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-// `item_rows`: queries of an item; the tile's own rows, or the group where column sums are wanted.
+// Where a launch may write, apart from the results.
+struct Scratch {
+  uint4* reports;    // one a row tile; null: kRunning for all items
+  float* partials;   // as many floats as partial_floats says; null: no item is cut
+  HeadRows<float> saved_previous;
+};
+
+// Queries of an item: whole groups and whole tiles, if warpgroups and groups can be aligned, else one group.
 template <class Tile>
-cudaError_t launch(const DenseAttention& problem, int64_t item_rows, const HeadRows<const float>& previous_lse,
-                   const HeadRows<float>& saved_previous, uint4* reports, const Launch& launch) {
+int64_t item_rows(const DenseAttention& problem) {
+  if (!Tile::kSums) return Tile::kRows;
+  return problem.group % 64 == 0 ? std::lcm(problem.group, int64_t{Tile::kRows}) : problem.group;
+}
+
+template <class Tile>
+int64_t item_tiles(const DenseAttention& problem) {
+  return (item_rows<Tile>(problem) + Tile::kRows - 1) / Tile::kRows;
+}
+
+template <class Tile>
+int64_t item_count(const DenseAttention& problem) {
+  const int64_t rows = item_rows<Tile>(problem);
+  return (problem.shape.queries + rows - 1) / rows * problem.shape.heads * problem.shape.batch;
+}
+
+// Partial results take much memory where items are long.
+constexpr int kMostTilesCut = 3;
+
+template <class Tile>
+int64_t partial_floats(const DenseAttention& problem, int multiprocessors) {
+  const int64_t tiles = item_tiles<Tile>(problem);
+  return tiles > kMostTilesCut ? 0 : 2 * tiles * kSlotFloats<Tile> * multiprocessors;
+}
+
+template <class Tile>
+cudaError_t launch(const DenseAttention& problem, const HeadRows<const float>& previous_lse, const Scratch& scratch,
+                   const Launch& launch) {
+  constexpr int kWorthCutting = 8;  // steps that cutting must save: it costs a second kernel
   const AttentionShape& shape = problem.shape;
   Arguments work;
   if (!make_map(&work.q, problem.q, shape, shape.queries, Tile::kRows) ||
@@ -57,21 +93,35 @@ cudaError_t launch(const DenseAttention& problem, int64_t item_rows, const HeadR
   work.out = problem.out;
   work.lse = problem.lse;
   work.previous_lse = previous_lse;
-  work.saved_previous = saved_previous;
+  work.saved_previous = scratch.saved_previous;
   work.column_sums = problem.column_sums;
-  work.reports = reports;
-  work.scale_log2 = shape.scale * 1.4426950408889634f;
+  work.reports = scratch.reports;
+  work.partials = scratch.partials;
+  work.scale_log2 = shape.scale * kLog2E;
   work.heads = shape.heads;
   work.queries = static_cast<int32_t>(shape.queries);
   work.keys = static_cast<int32_t>(shape.keys);
-  work.item_rows = static_cast<int32_t>(item_rows);
-  work.items_per_head = static_cast<int32_t>((shape.queries + item_rows - 1) / item_rows);
-  work.items = work.items_per_head * shape.heads * shape.batch;
+  work.group = static_cast<int32_t>(Tile::kSums ? problem.group : Tile::kRows);
+  work.groups_per_head = (work.queries + work.group - 1) / work.group;
+  work.item_rows = static_cast<int32_t>(item_rows<Tile>(problem));
+  work.item_tiles = static_cast<int32_t>(item_tiles<Tile>(problem));
+  work.items_per_head = (work.queries + work.item_rows - 1) / work.item_rows;
+  work.items = static_cast<int32_t>(item_count<Tile>(problem));
+  work.blocks = launch.multiprocessors;
+  const int64_t steps = (shape.keys + Tile::kKeys - 1) / Tile::kKeys, rest = work.items % work.blocks;
+  const bool cut = scratch.partials != nullptr && work.item_tiles <= kMostTilesCut && rest > 0 &&
+                   work.item_tiles * (steps - steps * rest / work.blocks) >= kWorthCutting;
+  work.whole = work.items - (cut ? static_cast<int32_t>(rest) : 0);
+  if (!cut) work.blocks = std::min(work.blocks, work.items);
+
   const cudaError_t status = cudaFuncSetAttribute(kernel<Tile>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                   static_cast<int>(sizeof(Shared<Tile>)));
   if (status != cudaSuccess) return status;
-  kernel<Tile><<<std::min(work.items, launch.multiprocessors), Tile::kThreads, sizeof(Shared<Tile>), launch.stream>>>(
-      work);
+  kernel<Tile><<<work.blocks, Tile::kThreads, sizeof(Shared<Tile>), launch.stream>>>(work);
+  if (cut) {
+    const dim3 grid(Tile::kWarps * work.item_tiles, work.items - work.whole);
+    merge<Tile><<<grid, 32 * kMergeRows, 0, launch.stream>>>(work);
+  }
   return cudaGetLastError();
 }
 

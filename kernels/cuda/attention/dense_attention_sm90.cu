@@ -3,65 +3,95 @@
 namespace tamias {
 namespace {
 
-using dense_attention::launch;
-using dense_attention::Reference;
-using dense_attention::Tile;
+using namespace dense_attention;
 
 constexpr size_t kAlignment = 256;
 
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-// Workspace: reports of the items, then a copy of previous_lse.
-size_t report_bytes(const DenseAttention& problem, int64_t item_rows) {
-  const AttentionShape& shape = problem.shape;
-  const int64_t items = (shape.queries + item_rows - 1) / item_rows * shape.heads * shape.batch;
-  return aligned(static_cast<size_t>(items) * sizeof(uint4));
-}
+HeadRows<const float> read_only(const HeadRows<float>& rows) { return {rows.data, rows.batch, rows.head, rows.row}; }
 
-size_t lse_bytes(const AttentionShape& shape) {
-  return aligned(static_cast<size_t>(shape.batch) * shape.heads * shape.queries * sizeof(float));
-}
-
-template <int kHeadDim>
-cudaError_t plain(const DenseAttention& problem, const Launch& how) {
-  using Fast = Tile<kHeadDim, 3, 128, false, Reference::kAnchored, false>;
-  using Exact = Tile<kHeadDim, 3, 128, false, Reference::kRunning, false>;
-  uint4* const reports = reinterpret_cast<uint4*>(how.workspace);
-  const cudaError_t status = launch<Fast>(problem, Fast::kRows, {}, {}, reports, how);
-  return status != cudaSuccess ? status : launch<Exact>(problem, Exact::kRows, {}, {}, reports, how);
-}
-
-template <int kHeadDim, int kWarpgroups>
-cudaError_t with_sums(const DenseAttention& problem, const Launch& how) {
-  using Fast = Tile<kHeadDim, kWarpgroups, 128, kWarpgroups == 2, Reference::kGiven, true>;
-  using Exact = Tile<kHeadDim, kWarpgroups, 128, kWarpgroups == 2, Reference::kRunning, true>;
-  const AttentionShape& shape = problem.shape;
-  uint4* const reports = reinterpret_cast<uint4*>(how.workspace);
-  HeadRows<float> saved{reinterpret_cast<float*>(how.workspace + report_bytes(problem, problem.group)),
-                        shape.heads * shape.queries, shape.queries, 1};
-  const auto read = [](const HeadRows<float>& rows) {
-    return HeadRows<const float>{rows.data, rows.batch, rows.head, rows.row};
-  };
-  HeadRows<const float> previous = problem.previous_lse;
-  if (previous.data == nullptr) {
-    // This step's own log-sum-exp has to be known first.
-    DenseAttention first = problem;
-    first.lse = saved;
-    first.column_sums = nullptr;
-    using First = Tile<kHeadDim, 3, 128, false, Reference::kRunning, false>;
-    const cudaError_t status = launch<First>(first, First::kRows, {}, {}, nullptr, how);
-    if (status != cudaSuccess) return status;
-    previous = read(saved);
+// The workspace: partial results, reports of the row tiles, a copy of previous_lse.
+class Workspace {
+ public:
+  Workspace(const DenseAttention& problem, int64_t partials, int64_t tiles) {
+    const AttentionShape& shape = problem.shape;
+    reports_ = aligned(static_cast<size_t>(partials) * sizeof(float));
+    saved_ = reports_ + aligned(static_cast<size_t>(tiles) * sizeof(uint4));
+    bytes_ = saved_;
+    if (problem.column_sums != nullptr) {
+      bytes_ += static_cast<size_t>(shape.batch) * shape.heads * shape.queries * sizeof(float);
+    }
   }
-  const HeadRows<float> copy = problem.previous_lse.data == nullptr ? HeadRows<float>{} : saved;
-  const cudaError_t status = launch<Fast>(problem, problem.group, previous, copy, reports, how);
-  return status != cudaSuccess ? status : launch<Exact>(problem, problem.group, read(saved), {}, reports, how);
-}
+
+  size_t bytes() const { return bytes_; }
+
+  Scratch scratch(const Launch& how, const AttentionShape& shape) const {
+    return {reinterpret_cast<uint4*>(how.workspace + reports_), reinterpret_cast<float*>(how.workspace),
+            {reinterpret_cast<float*>(how.workspace + saved_), shape.heads * shape.queries, shape.queries, 1}};
+  }
+
+ private:
+  size_t reports_, saved_, bytes_;
+};
+
+// A fast kernel, and the exact one that does again what the fast one reported.
+template <int kHeadDim>
+struct Plain {
+  using Fast = Tile<kHeadDim, 2, 176, Reference::kAnchored, false>;
+  using Exact = Tile<kHeadDim, 2, 176, Reference::kRunning, false>;
+
+  static Workspace workspace(const DenseAttention& problem, int multiprocessors) {
+    return {problem, partial_floats<Fast>(problem, multiprocessors),
+            item_count<Fast>(problem) * item_tiles<Fast>(problem)};
+  }
+
+  static cudaError_t run(const DenseAttention& problem, const Launch& how) {
+    Scratch scratch = workspace(problem, how.multiprocessors).scratch(how, problem.shape);
+    const cudaError_t status = launch<Fast>(problem, {}, scratch, how);
+    if (status != cudaSuccess) return status;
+    scratch.partials = nullptr;
+    return launch<Exact>(problem, {}, scratch, how);
+  }
+};
 
 template <int kHeadDim>
-cudaError_t any(const DenseAttention& problem, const Launch& how) {
-  if (problem.column_sums == nullptr) return plain<kHeadDim>(problem, how);
-  return problem.group <= 128 ? with_sums<kHeadDim, 2>(problem, how) : with_sums<kHeadDim, 3>(problem, how);
+struct WithSums {
+  using First = typename Plain<kHeadDim>::Exact;
+  using Fast = Tile<kHeadDim, 2, 128, Reference::kGiven, true>;
+  using Exact = Tile<kHeadDim, 2, 128, Reference::kRunning, true>;
+
+  static Workspace workspace(const DenseAttention& problem, int multiprocessors) {
+    const int64_t partials =
+        std::max(partial_floats<First>(problem, multiprocessors), partial_floats<Fast>(problem, multiprocessors));
+    return {problem, partials, item_count<Fast>(problem) * item_tiles<Fast>(problem)};
+  }
+
+  static cudaError_t run(const DenseAttention& problem, const Launch& how) {
+    Scratch scratch = workspace(problem, how.multiprocessors).scratch(how, problem.shape);
+    const HeadRows<float> saved = scratch.saved_previous;
+    HeadRows<const float> previous = problem.previous_lse;
+    if (previous.data == nullptr) {
+      // This step's own log-sum-exp has to be known first.
+      DenseAttention first = problem;
+      first.lse = saved;
+      const cudaError_t status = launch<First>(first, {}, {nullptr, scratch.partials, {}}, how);
+      if (status != cudaSuccess) return status;
+      previous = read_only(saved);
+      scratch.saved_previous = {};
+    }
+    const cudaError_t status = launch<Fast>(problem, previous, scratch, how);
+    if (status != cudaSuccess) return status;
+    return launch<Exact>(problem, read_only(saved), {scratch.reports, nullptr, {}}, how);
+  }
+};
+
+// What `solve(solver)` returns for the problem's solver.
+template <class Solve>
+auto with_solver(const DenseAttention& problem, const Solve& solve) {
+  const bool wide = problem.shape.head_dim == 128;
+  if (problem.column_sums == nullptr) return wide ? solve(Plain<128>()) : solve(Plain<64>());
+  return wide ? solve(WithSums<128>()) : solve(WithSums<64>());
 }
 
 }  // namespace
@@ -72,7 +102,7 @@ bool dense_attention_sm90_fits(const DenseAttention& problem) {
   if (shape.head_dim != 64 && shape.head_dim != 128) return false;
   if (shape.queries >= kLimit || shape.keys >= kLimit || shape.keys < 1 || !(shape.scale > 0)) return false;
   if (problem.column_sums != nullptr && problem.group < 1) return false;
-  const int64_t rows = problem.column_sums != nullptr ? problem.group : 192;
+  const int64_t rows = problem.column_sums != nullptr ? std::min<int64_t>(problem.group, 64) : 64;
   if ((shape.queries + rows - 1) / rows * shape.heads * shape.batch >= kLimit) return false;
   const auto even = [&](const auto& tensor, int64_t tokens) {
     const auto stride = [](int64_t elements, int64_t extent) {
@@ -85,15 +115,14 @@ bool dense_attention_sm90_fits(const DenseAttention& problem) {
          even(problem.out, shape.queries);
 }
 
-size_t dense_attention_sm90_workspace(const DenseAttention& problem, int) {
-  if (problem.column_sums == nullptr) return report_bytes(problem, 192);
-  return report_bytes(problem, problem.group) + lse_bytes(problem.shape);
+size_t dense_attention_sm90_workspace(const DenseAttention& problem, int multiprocessors) {
+  return with_solver(problem, [&](auto solver) { return solver.workspace(problem, multiprocessors).bytes(); });
 }
 
 cudaError_t dense_attention_sm90(const DenseAttention& problem, const Launch& how) {
   const AttentionShape& shape = problem.shape;
   if (shape.batch == 0 || shape.heads == 0 || shape.queries == 0) return cudaSuccess;
-  return shape.head_dim == 128 ? any<128>(problem, how) : any<64>(problem, how);
+  return with_solver(problem, [&](auto solver) { return solver.run(problem, how); });
 }
 
 }  // namespace tamias

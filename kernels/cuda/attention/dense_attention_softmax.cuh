@@ -9,6 +9,12 @@
 
 namespace tamias::dense_attention {
 
+constexpr float kLog2E = 1.4426950408889634f;
+constexpr float kLn2 = 0.69314718055994531f;
+
+// Whether a row's reference was near enough: P neither overflowed nor vanished.
+__device__ __forceinline__ bool in_range(float total) { return total > 0x1p-80f && total < 0x1p+80f; }
+
 __device__ __forceinline__ float quad_max(float x) {
   x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
   return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
@@ -60,9 +66,9 @@ struct Softmax {
     }
   }
 
-  // s becomes P. `rescale` is what O so far must be multiplied by (kRunning only).
+  // Sets the references for the logits s. `rescale` is what O so far must be multiplied by (kRunning only).
   template <int N>
-  __device__ void step(float (&s)[N], float scale_log2, bool first, float (&rescale)[2]) {
+  __device__ void refer(const float (&s)[N], float scale_log2, bool first, float (&rescale)[2]) {
     if constexpr (kReference == Reference::kRunning) {
       float top[2];
       largest(s, top);
@@ -81,13 +87,15 @@ struct Softmax {
         reference[1] = top[1] * scale_log2;
       }
     }
+  }
+
+  // The logits become P.
+  template <int N>
+  __device__ void exponentiate(float (&s)[N], float scale_log2) {
 #pragma unroll
-    for (int j = 0; j < N / 4; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        s[4 * j + e] = sm90::exp2_fast(fmaf(s[4 * j + e], scale_log2, -reference[e / 2]));
-        total[e / 2] += s[4 * j + e];
-      }
+    for (int i = 0; i < N; ++i) {
+      s[i] = sm90::exp2_fast(fmaf(s[i], scale_log2, -reference[i % 4 / 2]));
+      total[i % 4 / 2] += s[i];
     }
   }
 
@@ -97,10 +105,7 @@ struct Softmax {
     total[1] = quad_sum(total[1]);
   }
 
-  // Whether row r's reference was near enough: P neither overflowed nor vanished.
-  __device__ bool trusted(int r) const {
-    return kReference == Reference::kRunning || (total[r] > 0x1p-80f && total[r] < 0x1p+80f);
-  }
+  __device__ bool trusted(int r) const { return kReference == Reference::kRunning || in_range(total[r]); }
 };
 
 }  // namespace tamias::dense_attention

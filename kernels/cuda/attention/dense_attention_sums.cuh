@@ -1,5 +1,6 @@
-// Column sums of P: over a warp's 16 queries by the tensor cores (P transposed times a vector of weights), over warps by
-// one warp of the feeding warpgroup in a fixed order. No atomics, so results repeat bit by bit.
+// Column sums of P. A computing warp adds its rows in pairs and hands them over in shared memory; warps of the feeding
+// warpgroup, which have little else to do, add up the rest in a fixed order. No atomics, so results repeat bit by bit.
+// The tensor cores could add rows too, but only behind the products already queued for them.
 #pragma once
 
 #include "../common/ptx_sm90.cuh"
@@ -7,108 +8,95 @@
 
 namespace tamias::dense_attention {
 
-__device__ __forceinline__ uint32_t transposed(uint32_t block) {
-  uint32_t result;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(block));
-  return result;
+__device__ __forceinline__ float low_half(uint32_t packed) { return __uint_as_float(packed << 16); }
+__device__ __forceinline__ float high_half(uint32_t packed) { return __uint_as_float(packed & 0xFFFF0000u); }
+
+__device__ __forceinline__ uint32_t add_pairs(uint32_t a, uint32_t b) {
+  uint32_t sum;
+  asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+  return sum;
 }
 
-// d[16, 8] += A[16, 16] B[16, 8], bf16.
-__device__ __forceinline__ void multiply_add(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                                             uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+__device__ __forceinline__ uint32_t add_pairs_weighted(uint32_t a, uint32_t b, const float (&weight)[2]) {
+  return sm90::pack_bf16(low_half(a) * weight[0] + low_half(b) * weight[1],
+                         high_half(a) * weight[0] + high_half(b) * weight[1]);
 }
 
-// The weights of a warp's 16 rows as the second operand: columns 2i and 2i + 1 serve key block i (of four that share an
-// accumulator), all others are zero.
-struct RowWeights {
-  uint32_t low, high;  // rows 2q, 2q + 1 and rows 2q + 8, 2q + 9 of column lane / 4
-
-  // Every row counts once.
-  __device__ static RowWeights ones() {
-    const uint32_t one = threadIdx.x / 4 % 2 == 0 ? 0x3F803F80u : 0u;
-    return {one, one};
-  }
-
-  // Rows g and g + 8 of a quad count `weight` times. Two columns hold a weight's first and next 8 bits.
-  __device__ static RowWeights of(const float (&weight)[2]) {
-    const int quad = threadIdx.x % 4;
-    uint32_t packed[2];
+// P of a warp as packed for P V -> its slot: lane (row g, quad q) leaves the sums of rows g and g + 8 for columns
+// 32 * chunk + 8 * i + 2q and + 1 in word i of its uint4. `weight` counts only where kWeighted.
+template <bool kWeighted, int kBlocks>
+__device__ __forceinline__ void hand_over_sums(const uint32_t (&p)[kBlocks][4], const float (&weight)[2],
+                                               uint4 (&slot)[kBlocks / 2][32]) {
+  const auto sum = [&](int block, int half) {
+    const uint32_t upper = p[block][2 * half], lower = p[block][2 * half + 1];
+    return kWeighted ? add_pairs_weighted(upper, lower, weight) : add_pairs(upper, lower);
+  };
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const float even = __shfl_sync(~0u, weight[r], 8 * quad);
-      const float odd = __shfl_sync(~0u, weight[r], 8 * quad + 4);
-      const uint32_t coarse = sm90::pack_bf16(even, odd);
-      const float rest_even = even - __uint_as_float(coarse << 16);
-      const float rest_odd = odd - __uint_as_float(coarse & 0xFFFF0000u);
-      packed[r] = threadIdx.x / 4 % 2 == 0 ? coarse : sm90::pack_bf16(rest_even, rest_odd);
-    }
-    return {packed[0], packed[1]};
-  }
-};
-
-// P of a warp, packed for P V -> its slot of kKeys floats.
-template <int kBlocks>
-__device__ __forceinline__ void warp_column_sums(const uint32_t (&p)[kBlocks][4], const RowWeights& weights,
-                                                 float* slot) {
-  constexpr int kChains = (kBlocks + 3) / 4;
-  const int lane = threadIdx.x % 32, quad = lane % 4, row = lane / 4;
-  float d[kChains][4] = {};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const uint32_t b0 = row / 2 == i ? weights.low : 0u, b1 = row / 2 == i ? weights.high : 0u;
-#pragma unroll
-    for (int chain = 0; chain < kChains; ++chain) {
-      const int block = 4 * chain + i;
-      if (block < kBlocks) {
-        multiply_add(d[chain], transposed(p[block][0]), transposed(p[block][2]), transposed(p[block][1]),
-                     transposed(p[block][3]), b0, b1);
-      }
-    }
-  }
-#pragma unroll
-  for (int chain = 0; chain < kChains; ++chain) {
-    if (kBlocks % 4 == 0 || chain + 1 < kChains || quad < kBlocks % 4) {
-      slot[16 * (4 * chain + quad) + row] = d[chain][0] + d[chain][1];
-      slot[16 * (4 * chain + quad) + row + 8] = d[chain][2] + d[chain][3];
-    }
+  for (int chunk = 0; chunk < kBlocks / 2; ++chunk) {
+    slot[chunk][threadIdx.x % 32] =
+        make_uint4(sum(2 * chunk, 0), sum(2 * chunk, 1), sum(2 * chunk + 1, 0), sum(2 * chunk + 1, 1));
   }
 }
 
-// The warp that adds the slots. An item of several row tiles adds them to what it has already stored.
+// Adds over the 8 lanes of equal lane % 4; lane (g, q) is left with the sum of v[g].
+__device__ __forceinline__ float add_over_rows(float (&v)[8]) {
+#pragma unroll
+  for (int half = 4; half >= 1; half /= 2) {
+    const bool upper = (threadIdx.x & 4 * half) != 0;
+#pragma unroll
+    for (int i = 0; i < half; ++i) {
+      const float sent = upper ? v[i] : v[i + half];
+      const float kept = upper ? v[i + half] : v[i];
+      v[i] = kept + __shfl_xor_sync(~0u, sent, 4 * half);
+    }
+  }
+  return v[0];
+}
+
+// A warp that adds up the slots, warp 1 to kReducers of the feeding warpgroup.
 template <class Tile>
 __device__ void reduce_column_sums(const Arguments& work, Shared<Tile>& shared) {
-  constexpr int kParts = (Tile::kKeys + 31) / 32;
-  const int lane = threadIdx.x % 32;
-  const int steps = (work.keys + Tile::kKeys - 1) / Tile::kKeys;
+  const int reducer = threadIdx.x / 32 - 1, lane = threadIdx.x % 32;
+  const int column = lane / 8 * 8 + 2 * (lane % 4) + lane / 4 % 2;  // of a chunk, after add_over_rows
   uint32_t turn = 0;
-  for (int index = wanted<Tile>(work, blockIdx.x); index < work.items; index = wanted<Tile>(work, index + gridDim.x)) {
-    const Item item = item_at(work, index);
-    float* const line = work.column_sums + static_cast<int64_t>(index) * work.keys;
-    for (int begin = item.begin; begin < item.end; begin += Tile::kRows) {
-      for (int step = 0; step < steps; ++step, ++turn) {
-        const int slot = turn & 1;
-        sm90::barrier_wait(&shared.sums_full[slot], turn >> 1 & 1);
-        float sum[kParts];
+  Piece piece;
+  for (int n = 0; n < piece_count(work); ++n) {
+    if (!piece_at<Tile>(work, n, piece)) continue;
+    for (int begin = piece.begin; begin < piece.end; begin += Tile::kRows) {
+      for (int step = piece.first; step < piece.last; ++step, ++turn) {
+        const int slot = turn % Tile::kSlots;
+        sm90::barrier_wait(&shared.sums_full[slot], turn / Tile::kSlots & 1);
+        for (int chunk = reducer; chunk < Tile::kKeys / 32; chunk += Tile::kReducers) {
+          const int key = step * Tile::kKeys + 32 * chunk + column;
+          float sum[8] = {};
+          int group = (begin - piece.begin) / work.group;
+#pragma unroll 1
+          for (int strip = 0; strip < Tile::kWarpgroups; ++strip) {
 #pragma unroll
-        for (int i = 0; i < kParts; ++i) {
-          sum[i] = 0;
-          if (Tile::kKeys % 32 == 0 || lane + 32 * i < Tile::kKeys) {
+            for (int warp = 0; warp < 4; ++warp) {
+              const uint4 word = shared.sums[slot][4 * strip + warp][chunk][lane];
+              sum[0] += low_half(word.x), sum[1] += high_half(word.x);
+              sum[2] += low_half(word.y), sum[3] += high_half(word.y);
+              sum[4] += low_half(word.z), sum[5] += high_half(word.z);
+              sum[6] += low_half(word.w), sum[7] += high_half(word.w);
+            }
+            const int next = begin + 64 * (strip + 1);
+            const bool group_done = next >= piece.begin + (group + 1) * work.group || next >= piece.end;
+            if (!group_done && strip + 1 < Tile::kWarpgroups) continue;
+            const float total = add_over_rows(sum);
+            if (key < work.keys) {
+              float* const to = work.column_sums + (piece.first_group + group) * work.keys + key;
+              // A group that began in an earlier row tile has its sums so far there.
+              *to = piece.begin + group * work.group < begin ? *to + total : total;
+            }
+            if (next >= piece.end) break;
 #pragma unroll
-            for (int warp = 0; warp < Tile::kWarps; ++warp) sum[i] += shared.sums[slot][warp][lane + 32 * i];
+            for (int i = 0; i < 8; ++i) sum[i] = 0;
+            ++group;
           }
         }
         __syncwarp();
         if (lane == 0) sm90::barrier_arrive(&shared.sums_empty[slot]);
-#pragma unroll
-        for (int i = 0; i < kParts; ++i) {
-          const int column = lane + 32 * i, key = step * Tile::kKeys + column;
-          if (column < Tile::kKeys && key < work.keys) {
-            line[key] = begin == item.begin ? sum[i] : line[key] + sum[i];
-          }
-        }
       }
     }
   }

@@ -1,7 +1,7 @@
 // Dense attention on Hopper: the shape of a block's work, and what its warpgroups share.
 //
 // A block owns `kRows` queries and walks over all keys in steps of `kKeys`. Warpgroup 0 feeds: one thread drives the
-// copy engine, one warp adds up column sums. Every other warpgroup owns 64 queries: S = Q K^T, P = exp(S), O += P V.
+// copy engine, some warps add up column sums. Every other warpgroup owns 64 queries: S = Q K^T, P = exp(S), O += P V.
 #pragma once
 
 #include <cuda.h>
@@ -19,25 +19,26 @@ enum class Reference {
   kGiven      // a log-sum-exp from before, so that P is the summand of the column sums; a row too far off is reported
 };
 
-template <int kHeadDim_, int kWarpgroups_, int kKeys_, bool kOverlap_, Reference kReference_, bool kSums_>
+template <int kHeadDim_, int kWarpgroups_, int kKeys_, Reference kReference_, bool kSums_>
 struct Tile {
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kWarpgroups = kWarpgroups_;  // that compute
   static constexpr int kKeys = kKeys_;
-  static constexpr bool kOverlap = kOverlap_;  // Q K^T of the next step runs beside this step's P V and softmax
   static constexpr Reference kReference = kReference_;
   static constexpr bool kSums = kSums_;
 
   static constexpr int kRows = 64 * kWarpgroups;
   static constexpr int kWarps = 4 * kWarpgroups;
   static constexpr int kThreads = 128 * (kWarpgroups + 1);
+  static constexpr int kReducers = 2;                   // warps that add up column sums
+  static constexpr int kSlots = kKeys > 128 ? 1 : 2;  // for the sums of a step; what fits
   static constexpr int kStages = 2;
   static constexpr int kPanels = kHeadDim / 64;
   static constexpr int kQueryBytes = kRows * kHeadDim * 2;
   static constexpr int kKeyBytes = kKeys * kHeadDim * 2;
-  // Registers a thread: 65,536 in all.
-  static constexpr int kFeederRegisters = kWarpgroups == 3 ? 32 : 40;
-  static constexpr int kComputeRegisters = kWarpgroups == 3 ? 160 : 232;
+  // Registers a thread. A multiprocessor has 65,536.
+  static constexpr int kFeederRegisters = kWarpgroups == 3 ? 32 : kSums ? 56 : 40;
+  static constexpr int kComputeRegisters = kWarpgroups == 3 ? 160 : kSums ? 224 : 232;
 };
 
 template <class Tile>
@@ -45,15 +46,17 @@ struct alignas(1024) Shared {
   char q[Tile::kQueryBytes];
   char k[Tile::kStages][Tile::kKeyBytes];
   char v[Tile::kStages][Tile::kKeyBytes];
-  float sums[Tile::kSums ? 2 : 1][Tile::kSums ? Tile::kWarps : 1][Tile::kSums ? Tile::kKeys : 1];
+  uint4 sums[Tile::kSums ? Tile::kSlots : 1][Tile::kSums ? Tile::kWarps : 1][Tile::kSums ? Tile::kKeys / 32 : 1][32];
   uint64_t q_full, q_empty;
   uint64_t k_full[Tile::kStages], k_empty[Tile::kStages];
   uint64_t v_full[Tile::kStages], v_empty[Tile::kStages];
-  uint64_t sums_full[2], sums_empty[2];
+  uint64_t sums_full[Tile::kSlots], sums_empty[Tile::kSlots];
 };
 
-// The work: items of `item_rows` neighbouring queries of a head (a group where column sums are wanted), head by head,
-// so that blocks that run side by side read the same keys.
+// The work: items of `item_rows` neighbouring queries of a head, head by head, so that blocks that run side by side read
+// the same keys. An item is one tile or several, whole groups where column sums are wanted. The first `whole` items are
+// dealt out in turn; what does not fill a round of all blocks is cut by keys into equal shares, whose partial results
+// are merged afterwards.
 struct Arguments {
   CUtensorMap q, k, v;
   HeadRows<__nv_bfloat16> out;
@@ -61,44 +64,84 @@ struct Arguments {
   HeadRows<const float> previous_lse;
   HeadRows<float> saved_previous;  // a copy of previous_lse, which lse may overwrite
   float* column_sums;
-  uint4* reports;  // one an item: byte w is set where a row of warp w was out of range
+  uint4* reports;   // one a row tile: byte w is set where a row of warp w was out of range
+  float* partials;  // slots of kRows rows: O, then the rows' references, then their totals
   float scale_log2;
   int32_t heads;
   int32_t queries, keys;
-  int32_t item_rows;
+  int32_t group, groups_per_head;
+  int32_t item_rows, item_tiles;
   int32_t items_per_head;
-  int32_t items;
+  int32_t items, whole;
+  int32_t blocks;
 };
 
-struct Item {
+// A block's piece of work: an item, or some of its keys.
+struct Piece {
   int batch, head;
-  int group;       // of its head
-  int begin, end;  // queries
+  int item;         // of all
+  int64_t first_group;
+  int begin, end;   // queries
+  int first, last;  // steps over the keys
+  int slot;         // where the first tile's partial result goes; -1: the item is complete
 };
 
-__device__ __forceinline__ Item item_at(const Arguments& work, int index) {
-  Item item;
-  const int line = index / work.items_per_head;
-  item.group = index - line * work.items_per_head;
-  item.batch = line / work.heads;
-  item.head = line - item.batch * work.heads;
-  item.begin = item.group * work.item_rows;
-  item.end = min(work.queries, item.begin + work.item_rows);
-  return item;
+template <class Tile>
+__device__ __forceinline__ int key_steps(const Arguments& work) {
+  return (work.keys + Tile::kKeys - 1) / Tile::kKeys;
 }
 
-// The next item of this block from `index` on. Where the running maximum is the fallback of a faster kernel
-// (`reports`), only the items that it reported.
+// Where the share of a block in the cut items begins.
+__device__ __forceinline__ int share_begin(const Arguments& work, int steps, int block) {
+  return static_cast<int>(static_cast<int64_t>(work.items - work.whole) * steps * block / work.blocks);
+}
+
+// No share is longer than an item, so it touches two at most.
+__device__ __forceinline__ int piece_count(const Arguments& work) {
+  return (work.whole + work.blocks - 1) / work.blocks + (work.whole < work.items ? 2 : 0);
+}
+
+// This block's n-th piece; false where it is not to be done.
 template <class Tile>
-__device__ __forceinline__ int wanted(const Arguments& work, int index) {
+__device__ __forceinline__ bool piece_at(const Arguments& work, int n, Piece& piece) {
+  const int block = blockIdx.x, steps = key_steps<Tile>(work);
+  const int rounds = (work.whole + work.blocks - 1) / work.blocks;
+  piece.item = block + n * work.blocks;
+  piece.first = 0;
+  piece.last = steps;
+  piece.slot = -1;
+  if (n >= rounds) {
+    const int begin = share_begin(work, steps, block), end = share_begin(work, steps, block + 1);
+    const int cut = begin / steps + n - rounds;
+    piece.item = work.whole + cut;
+    piece.first = max(begin - cut * steps, 0);
+    piece.last = min(end - cut * steps, steps);
+    piece.slot = (2 * block + n - rounds) * work.item_tiles;
+    if (piece.first >= piece.last) return false;
+  } else if (piece.item >= work.whole) {
+    return false;
+  }
   if constexpr (Tile::kReference == Reference::kRunning) {
-    while (work.reports != nullptr && index < work.items) {
-      const uint4 report = work.reports[index];
-      if ((report.x | report.y | (Tile::kWarpgroups == 3 ? report.z : 0u)) != 0) break;
-      index += gridDim.x;
+    // The fallback of a faster kernel: only the items that it reported.
+    if (work.reports != nullptr) {
+      uint32_t any = 0;
+      for (int tile = 0; tile < work.item_tiles; ++tile) {
+        const uint4 report = work.reports[static_cast<int64_t>(piece.item) * work.item_tiles + tile];
+        any |= report.x | report.y | (Tile::kWarpgroups == 3 ? report.z : 0u);
+      }
+      if (any == 0) return false;
     }
   }
-  return index;
+  const int line = piece.item / work.items_per_head;
+  piece.batch = line / work.heads;
+  piece.head = line - piece.batch * work.heads;
+  piece.begin = (piece.item - line * work.items_per_head) * work.item_rows;
+  piece.end = min(work.queries, piece.begin + work.item_rows);
+  piece.first_group = static_cast<int64_t>(line) * work.groups_per_head + piece.begin / work.group;
+  return true;
 }
+
+template <class Tile>
+constexpr int64_t kSlotFloats = Tile::kRows * (Tile::kHeadDim + 2);
 
 }  // namespace tamias::dense_attention
