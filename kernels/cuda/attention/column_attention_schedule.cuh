@@ -26,7 +26,7 @@ struct ColumnSchedule {
   const int32_t* counts;
   int64_t capacity;
   int32_t lists, heads, groups;
-  int64_t group, queries, keys;
+  int32_t group, queries, keys;
   int32_t rows, tile;          // an item's most queries; keys of a tile
   int32_t heads_at_once;       // heads whose keys and values fit the L2 cache
   int32_t grid, slots;
@@ -70,13 +70,13 @@ __global__ void __launch_bounds__(kScheduleThreads) schedule_columns(const Colum
       *p.failure = 1;
       count = 0;
     }
-    work.keys = count < 0 ? static_cast<int32_t>(p.keys) : count;
+    work.keys = count < 0 ? p.keys : count;
     work.tiles = (work.keys + p.tile - 1) / p.tile;
-    const int64_t first = static_cast<int64_t>(list % p.groups) * p.group;
-    const int64_t rows = p.queries - first < p.group ? p.queries - first : p.group;
-    work.parts = static_cast<int32_t>((rows + p.rows - 1) / p.rows);
+    const int head = list / p.groups;
+    const int first = (list - head * p.groups) * p.group;
+    work.parts = (min(p.queries - first, p.group) + p.rows - 1) / p.rows;
     work.chunks = 1;
-    work.kind = list / p.groups / p.heads_at_once;
+    work.kind = head / p.heads_at_once;
     return work;
   };
 
@@ -88,20 +88,21 @@ __global__ void __launch_bounds__(kScheduleThreads) schedule_columns(const Colum
   }
   tiles = block_sum(tiles, sums);
   parts = block_sum(parts, sums);
-  const int64_t share = (tiles + p.grid - 1) / p.grid;
-  const int64_t chunk = share * 3 / 4 < 8 ? 8 : share * 3 / 4;
-  const int64_t longest_usual = 2 * ((tiles + parts - 1) / parts);
+  // In tiles: a multiprocessor's share, the chunks that longer items are cut into, and where items count as long.
+  const float share = static_cast<float>(tiles) / p.grid;
+  const float chunk = fmaxf(share * 0.75f, 8);
+  const float longest_usual = 2 * static_cast<float>(tiles) / parts + 1;
   const auto work_of = [&](int list) {
     ListWork work = basic_work(list);
     const bool split = work.tiles > share && work.tiles > chunk;
     if (work.tiles > longest_usual || split) {
       work.kind = -1;
-      if (split) work.chunks = static_cast<int32_t>((work.tiles + chunk - 1) / chunk);
+      if (split) work.chunks = static_cast<int32_t>(ceilf(work.tiles / chunk));
     }
     return work;
   };
   int shift = 0;
-  while (((p.keys + p.tile - 1) / p.tile >> shift) >= kLengthBins) ++shift;
+  while ((p.keys / p.tile >> shift) + 1 >= kLengthBins) ++shift;
   const auto bin_of = [&](const ListWork& work) { return kLengthBins - 1 - (work.tiles / work.chunks >> shift); };
 
   for (int bin = thread; bin < kLengthBins; bin += kScheduleThreads) bins[bin] = 0;
@@ -139,21 +140,22 @@ __global__ void __launch_bounds__(kScheduleThreads) schedule_columns(const Colum
     if (work.kind != kind) continue;
     const uint32_t slot = work.chunks > 1 ? atomicAdd(&slots_taken, work.parts * work.chunks) : 0;
     ColumnItem* item = p.items + before + atomicAdd(&bins[bin_of(work)], work.parts * work.chunks);
-    const int64_t first = static_cast<int64_t>(list % p.groups) * p.group;
-    const int64_t end = p.queries - first < p.group ? p.queries : first + p.group;
-    const int32_t chunk_tiles = (work.tiles + work.chunks - 1) / work.chunks;
+    const int head = list / p.groups;
+    const int first = (list - head * p.groups) * p.group;
+    const int end = first + min(p.queries - first, p.group);
+    const int chunk_tiles = (work.tiles + work.chunks - 1) / work.chunks;
     for (int part = 0; part < work.parts; ++part) {
       for (int piece = 0; piece < work.chunks; ++piece, ++item) {
-        const int64_t row = first + static_cast<int64_t>(part) * p.rows;
-        const int32_t first_key = min(piece * chunk_tiles * p.tile, work.keys);
+        const int row = first + part * p.rows;
+        const int first_key = min(piece * chunk_tiles * p.tile, work.keys);
         ColumnItem it;
         it.list = p.counts[list] < 0 ? -1 : list;
-        it.batch = list / p.groups / p.heads;
-        it.head = list / p.groups % p.heads;
-        it.first_row = static_cast<int32_t>(row);
+        it.batch = head / p.heads;
+        it.head = head % p.heads;
+        it.first_row = row;
         it.first_key = first_key;
         it.keys = min(work.keys - first_key, chunk_tiles * p.tile);
-        it.rows = static_cast<uint16_t>(end - row < p.rows ? end - row : p.rows);
+        it.rows = static_cast<uint16_t>(min(end - row, p.rows));
         it.chunks = static_cast<uint16_t>(work.chunks);
         it.chunk = static_cast<uint16_t>(piece);
         it.slot = static_cast<uint16_t>(slot + part * work.chunks);

@@ -102,14 +102,26 @@ struct Gather {
     return lane / kWarpRows * kPassRows + row / kWarpRows * kWarpRows + lane % kWarpRows;
   }
 
-  __device__ __forceinline__ void tile(uint32_t to, const __nv_bfloat16* rows, uint32_t row_bytes,
-                                       uint32_t own_index) const {
+  // kAll: every lane's index is a row; else only the first `count` rows of the tile are, and the others become zeros.
+  template <bool kAll>
+  __device__ __forceinline__ void tile(uint32_t to, const __nv_bfloat16* rows, uint32_t row_bytes, uint32_t own_index,
+                                       int count) const {
     const char* from = reinterpret_cast<const char*>(rows) + chunk * 16;
     to += offset + panel_offset * (T::kKeys * 128);
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       const uint32_t index = __shfl_sync(~0u, own_index, pass * kWarpRows + lane / T::kRowChunks);
-      copy16(to + pass * kPassRows * 128, from + static_cast<uint64_t>(index) * row_bytes);
+      const uint32_t bytes = kAll || pass * kPassRows + row < count ? 16 : 0;
+      copy16(to + pass * kPassRows * 128, from + static_cast<uint64_t>(index) * row_bytes, bytes);
+    }
+  }
+
+  __device__ __forceinline__ void tile(uint32_t to, const __nv_bfloat16* rows, uint32_t row_bytes, uint32_t own_index,
+                                       int count) const {
+    if (count >= T::kKeys) {
+      tile<true>(to, rows, row_bytes, own_index, count);
+    } else {
+      tile<false>(to, rows, row_bytes, own_index, count);
     }
   }
 
@@ -159,7 +171,7 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
     const __nv_bfloat16* v = p.v.at(batch, head, 0);
     const int end = item.first_key + item.keys;
     const int list = item.list;
-    // Positions past the end repeat the last key: finite wherever the chosen keys are, and masked by the consumers.
+    // Lanes past the end repeat the last key; its copies are zeros.
     int position = item.first_key + own_row;
     const auto load_index = [&]() -> uint32_t {
       const int at = min(position, end - 1);
@@ -185,7 +197,8 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
         if (tile + 1 < tiles) loaded = load_index();
         const Turn<T::kStages> turn(tile_number);
         barrier_wait(&control.keys_empty[turn.stage], turn.parity ^ 1);
-        gather.tile(shared + T::kKeysAt + turn.stage * T::kTileBytes, k, static_cast<uint32_t>(p.k.row) * 2, index);
+        gather.tile(shared + T::kKeysAt + turn.stage * T::kTileBytes, k, static_cast<uint32_t>(p.k.row) * 2, index,
+                    item.keys - tile * T::kKeys);
         barrier_arrive_after_copies(&control.keys_full[turn.stage]);
       } else if (threadIdx.x == 0) {
         const Turn<T::kItemSlots> following(number + 1);
@@ -196,7 +209,7 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
         const Turn<T::kStages> turn(tile_number - 1);
         barrier_wait(&control.values_empty[turn.stage], turn.parity ^ 1);
         gather.tile(shared + T::kValuesAt + turn.stage * T::kTileBytes, v, static_cast<uint32_t>(p.v.row) * 2,
-                    previous);
+                    previous, item.keys - (tile - 1) * T::kKeys);
         barrier_arrive_after_copies(&control.values_full[turn.stage]);
       }
       if (tile < tiles) ++tile_number;
@@ -428,99 +441,122 @@ __device__ __forceinline__ void finish(const ColumnAttention& p, const ColumnIte
 // ---- products
 
 template <class T>
-__device__ __forceinline__ void consume(const Arguments& a, uint32_t shared, Control<T>& control, int warpgroup) {
-  const ColumnAttention& p = a.problem;
-  const int lane = threadIdx.x % 32;
-  const float scale = p.shape.scale * kLog2e;
-  const auto release = [&](uint64_t* barrier) {
+struct Consumer {
+  const Arguments& a;
+  uint32_t shared;
+  Control<T>& control;
+  int warpgroup, lane;
+  float scale;
+  uint32_t tile_number = 0;  // of all the tiles of this block
+  float o[T::kHeadDim / 2];
+  RowState state;
+
+  __device__ __forceinline__ void release(uint64_t* barrier) const {
     __syncwarp();
     if (lane == 0) barrier_arrive(barrier);
-  };
-
-  uint32_t tile_number = 0;
-  for (uint32_t number = 0;; ++number) {
-    const Turn<T::kItemSlots> slot(number);
-    const Turn<T::kQueryBuffers> buffer(number);
-    barrier_wait(&control.item_full[slot.stage], slot.parity);
-    const ColumnItem& item = control.items[slot.stage];
-    if (item.rows == 0) break;
-    const uint32_t query_base = shared + buffer.stage * T::kQueryBytes + warpgroup * T::kWarpgroupQueryBytes;
-    const Staging<T> staging{query_base, static_cast<int>(threadIdx.x % 128 / 32 * 16), lane};
-    const bool cached = p.rule != kNone && item.chunks == 1;
-    const int tiles = (item.keys + T::kKeys - 1) / T::kKeys;
-
-    float o[T::kHeadDim / 2];
-#pragma unroll
-    for (int i = 0; i < T::kHeadDim / 2; ++i) o[i] = 0;
-    RowState state{{kLowest, kLowest}, {0, 0}};
-    barrier_wait(&control.queries_full[buffer.stage], buffer.parity);
-    fence_async();
-    const uint64_t query_tile = swizzled_tile(query_base, 16);
-
-    for (int tile = 0; tile < tiles; ++tile, ++tile_number) {
-      const Turn<T::kStages> turn(tile_number);
-      float s[T::kKeys / 2];
-      barrier_wait(&control.keys_full[turn.stage], turn.parity);
-      fence_async();
-      const uint64_t key_tile = swizzled_tile(shared + T::kKeysAt + turn.stage * T::kTileBytes, 16);
-      wgmma_fence();
-#pragma unroll
-      for (int step = 0; step < T::kHeadDim / 16; ++step) {
-        Wgmma<T::kKeys>::template ss<0, 0>(s, advance(query_tile, step / 4 * (64 * 128) + step % 4 * 32),
-                                           advance(key_tile, step / 4 * (T::kKeys * 128) + step % 4 * 32), step > 0);
-      }
-      wgmma_commit();
-      wgmma_wait<0>();
-      hold(s);
-      release(&control.keys_empty[turn.stage]);
-
-      if (tile + 1 == tiles) {
-        const int valid = item.keys - tile * T::kKeys - 2 * (lane % 4);
-        if (valid < T::kKeys) {
-#pragma unroll
-          for (int i = 0; i < T::kKeys / 2; ++i) {
-            if (i / 4 * 8 + i % 2 >= valid) s[i] = -INFINITY;
-          }
-        }
-      }
-      softmax_step(s, o, state, scale);
-      uint32_t weights[T::kKeys / 16][4];
-#pragma unroll
-      for (int i = 0; i < T::kKeys / 4; ++i) weights[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
-
-      if (tile + 1 == tiles) {
-        // All four warps have multiplied with the queries: their place takes the cache, then the results.
-        named_barrier(1 + warpgroup, 128);
-        if (cached) staging.load(p.cache, item, warpgroup * 64);
-      }
-
-      barrier_wait(&control.values_full[turn.stage], turn.parity);
-      fence_async();
-      const uint64_t value_tile =
-          swizzled_tile(shared + T::kValuesAt + turn.stage * T::kTileBytes, T::kKeys * 128);
-      hold(o);
-      wgmma_fence();
-#pragma unroll
-      for (int step = 0; step < T::kKeys / 16; ++step) {
-        Wgmma<T::kHeadDim>::template rs<1>(o, weights[step], advance(value_tile, step * 2048));
-      }
-      wgmma_commit();
-      wgmma_wait<0>();
-      hold(o);
-      release(&control.values_empty[turn.stage]);
-    }
-
-    if (tiles == 0 && cached) staging.load(p.cache, item, warpgroup * 64);
-    bool last = true;
-    if (item.chunks > 1) {
-      last = merge_chunks(a, control, item, warpgroup, o, state);
-      if (last && p.rule != kNone) staging.load(p.cache, item, warpgroup * 64);
-    }
-    if (last) finish<T>(p, item, staging, warpgroup, o, state);
-    release(&control.queries_empty[buffer.stage]);
-    if (lane == 0) barrier_arrive(&control.item_empty[slot.stage]);
   }
-}
+
+  // kWidth keys of the current tile, from `first` on. kMask: only `valid` of them are keys. `ends_tile`, `ends_item`: no
+  // more of the tile, or of the item, follows; the item's queries are then no longer needed, and `queries_done` runs.
+  template <int kWidth, bool kMask, class Done>
+  __device__ __forceinline__ void keys(uint64_t query_tile, int first, int valid, bool ends_tile, bool ends_item,
+                                       const Done& queries_done) {
+    const Turn<T::kStages> turn(tile_number);
+    float s[kWidth / 2];
+    barrier_wait(&control.keys_full[turn.stage], turn.parity);
+    fence_async();
+    const uint64_t key_tile = swizzled_tile(shared + T::kKeysAt + turn.stage * T::kTileBytes + first * 128, 16);
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < T::kHeadDim / 16; ++step) {
+      Wgmma<kWidth>::template ss<0, 0>(s, advance(query_tile, step / 4 * (64 * 128) + step % 4 * 32),
+                                       advance(key_tile, step / 4 * (T::kKeys * 128) + step % 4 * 32), step > 0);
+    }
+    wgmma_commit();
+    wgmma_wait<0>();
+    hold(s);
+    if (ends_tile) release(&control.keys_empty[turn.stage]);
+
+    if (kMask) {
+#pragma unroll
+      for (int i = 0; i < kWidth / 2; ++i) {
+        if (i / 4 * 8 + i % 2 >= valid - 2 * (lane % 4)) s[i] = -INFINITY;
+      }
+    }
+    softmax_step(s, o, state, scale);
+    uint32_t weights[kWidth / 16][4];
+#pragma unroll
+    for (int i = 0; i < kWidth / 4; ++i) weights[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
+    if (ends_item) queries_done();
+
+    barrier_wait(&control.values_full[turn.stage], turn.parity);
+    fence_async();
+    const uint64_t value_tile =
+        swizzled_tile(shared + T::kValuesAt + turn.stage * T::kTileBytes + first * 128, T::kKeys * 128);
+    hold(o);
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < kWidth / 16; ++step) {
+      Wgmma<T::kHeadDim>::template rs<1>(o, weights[step], advance(value_tile, step * 2048));
+    }
+    wgmma_commit();
+    wgmma_wait<0>();
+    hold(o);
+    if (ends_tile) {
+      release(&control.values_empty[turn.stage]);
+      ++tile_number;
+    }
+  }
+
+  __device__ __forceinline__ void run() {
+    const ColumnAttention& p = a.problem;
+    for (uint32_t number = 0;; ++number) {
+      const Turn<T::kItemSlots> slot(number);
+      const Turn<T::kQueryBuffers> buffer(number);
+      barrier_wait(&control.item_full[slot.stage], slot.parity);
+      const ColumnItem& item = control.items[slot.stage];
+      if (item.rows == 0) break;
+      const uint32_t query_base = shared + buffer.stage * T::kQueryBytes + warpgroup * T::kWarpgroupQueryBytes;
+      const Staging<T> staging{query_base, static_cast<int>(threadIdx.x % 128 / 32 * 16), lane};
+#pragma unroll
+      for (int i = 0; i < T::kHeadDim / 2; ++i) o[i] = 0;
+      state = {{kLowest, kLowest}, {0, 0}};
+      barrier_wait(&control.queries_full[buffer.stage], buffer.parity);
+      fence_async();
+
+      const uint64_t query_tile = swizzled_tile(query_base, 16);
+      const auto load_cache = [&] {
+        if (p.rule != kNone && item.chunks == 1) staging.load(p.cache, item, warpgroup * 64);
+      };
+      if (item.keys > 0) {
+        const auto queries_done = [&] {
+          // All four warps have multiplied with the queries: their place takes the cache, then the results.
+          named_barrier(1 + warpgroup, 128);
+          load_cache();
+        };
+        int left = item.keys;
+        for (; left >= T::kKeys; left -= T::kKeys) {
+          keys<T::kKeys, false>(query_tile, 0, left, true, left == T::kKeys, queries_done);
+        }
+        // A last, short tile costs what its keys need.
+        for (int first = 0; left > 0; first += 32, left -= 32) {
+          keys<32, true>(query_tile, first, left, left <= 32, left <= 32, queries_done);
+        }
+      } else {
+        load_cache();
+      }
+
+      bool last = true;
+      if (item.chunks > 1) {
+        last = merge_chunks(a, control, item, warpgroup, o, state);
+        if (last && p.rule != kNone) staging.load(p.cache, item, warpgroup * 64);
+      }
+      if (last) finish<T>(p, item, staging, warpgroup, o, state);
+      release(&control.queries_empty[buffer.stage]);
+      if (lane == 0) barrier_arrive(&control.item_empty[slot.stage]);
+    }
+  }
+};
 
 template <class T>
 __global__ void __launch_bounds__(T::kThreads, 1) attend_columns(const __grid_constant__ Arguments a) {
@@ -552,7 +588,9 @@ __global__ void __launch_bounds__(T::kThreads, 1) attend_columns(const __grid_co
     produce<T>(a, shared, control);
   } else {
     take_registers<T::kConsumerRegisters>();
-    consume<T>(a, shared, control, static_cast<int>(threadIdx.x / 128) - 1);
+    Consumer<T>{a, shared, control, static_cast<int>(threadIdx.x / 128) - 1, static_cast<int>(threadIdx.x % 32),
+                a.problem.shape.scale * kLog2e}
+        .run();
   }
 }
 
@@ -618,9 +656,9 @@ cudaError_t attend(const ColumnAttention& problem, const Launch& launch) {
   schedule.lists = static_cast<int32_t>(plan.lists);
   schedule.heads = problem.shape.heads;
   schedule.groups = static_cast<int32_t>(plan.groups);
-  schedule.group = problem.group;
-  schedule.queries = problem.shape.queries;
-  schedule.keys = problem.shape.keys;
+  schedule.group = static_cast<int32_t>(problem.group < problem.shape.queries ? problem.group : problem.shape.queries);
+  schedule.queries = static_cast<int32_t>(problem.shape.queries);
+  schedule.keys = static_cast<int32_t>(problem.shape.keys);
   schedule.rows = static_cast<int32_t>(plan.rows);
   schedule.tile = T::kKeys;
   schedule.heads_at_once = static_cast<int32_t>(plan.heads_at_once);
