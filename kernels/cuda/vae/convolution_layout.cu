@@ -125,8 +125,8 @@ struct FiltersKernel {
 
 dim3 tiles(const Planes& planes) {
   const int64_t pixels = planes.height * planes.width;
-  return {static_cast<unsigned>((pixels + kTile - 1) / kTile), static_cast<unsigned>((planes.planes + kTile - 1) / kTile),
-          1};
+  const auto count = [](int64_t length) { return static_cast<unsigned>((length + kTile - 1) / kTile); };
+  return {count(pixels), count(planes.planes), 1};
 }
 
 }  // namespace
