@@ -4,6 +4,7 @@
 #pragma once
 
 #include "choice.cuh"
+#include "select_plan.h"
 #include "select_row.cuh"
 #include "write_columns.cuh"
 
@@ -12,8 +13,7 @@ namespace tamias {
 constexpr int kLongThreads = 512;
 constexpr int kSamplePieces = 2;  // of 4 neighbouring scores, per thread
 constexpr uint32_t kSamples = kLongThreads * kSamplePieces * 4;
-constexpr uint32_t kHighestCandidates = 1u << 18;  // columns of a row whose candidates can be named
-constexpr int kParts = kHighestCandidates >> 16;
+constexpr int kParts = kMostNamed >> 16;
 
 // Places in the dynamic shared memory, in bytes.
 struct LongLayout {
@@ -408,8 +408,7 @@ struct LongRows {
 
   template <class Index>
   __device__ void select(const float* row_scores, const float* next_scores, Index* list, uint32_t& wanted) {
-    const bool named = problem.columns <= layout.tile && problem.columns <= kHighestCandidates;
-    if (!named || !choose_among_candidates(row_scores, next_scores, wanted)) {
+    if (problem.columns > layout.tile || !choose_among_candidates(row_scores, next_scores, wanted)) {
       __syncthreads();
       choose_and_write(row_scores, list, wanted);
       return;

@@ -2,16 +2,12 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include "select_long_rows.cuh"
+#include "select_plan.h"
 #include "select_short_rows.cuh"
 
 namespace tamias {
-
-constexpr int64_t kLongestShortRow = 32768;
-
-inline int64_t row_count(const SelectProblem& problem) { return problem.batch * problem.lists * problem.groups; }
 
 // `kBlocks`: on a multiprocessor at a time.
 template <int kThreads, int kValues, int kBlocks, SelectRule kRule>
@@ -19,14 +15,6 @@ cudaError_t launch_short_rows(const SelectProblem& problem, const Launch& launch
   select_short_rows<kThreads, kValues, kBlocks, kRule>
       <<<static_cast<unsigned>(row_count(problem)), kThreads, 0, launch.stream>>>(problem);
   return cudaGetLastError();
-}
-
-inline int64_t long_row_tile(const SelectProblem& problem) {
-  return std::min<int64_t>((problem.columns + 31) / 32 * 32, kHighestCandidates);
-}
-
-inline int64_t long_row_blocks(const SelectProblem& problem, int multiprocessors) {
-  return std::min<int64_t>(row_count(problem), 2 * multiprocessors);
 }
 
 template <SelectRule kRule>

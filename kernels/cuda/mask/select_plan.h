@@ -1,0 +1,30 @@
+// How a selection is shared out.
+#pragma once
+
+#include <algorithm>
+
+#include "select_problem.h"
+
+namespace tamias {
+
+constexpr int64_t kLongestShortRow = 32768;
+constexpr int64_t kMostNamed = int64_t{1} << 18;  // columns of a row whose candidates can be named
+
+inline int64_t row_count(const SelectProblem& problem) { return problem.batch * problem.lists * problem.groups; }
+
+// The columns of a long row whose bits are held in shared memory at a time.
+inline int64_t long_row_tile(const SelectProblem& problem) {
+  return std::min((problem.columns + 31) / 32 * 32, kMostNamed);
+}
+
+inline int64_t long_row_blocks(const SelectProblem& problem, int multiprocessors) {
+  return std::min<int64_t>(row_count(problem), 2 * multiprocessors);
+}
+
+// Each block of long rows has the always columns as bits.
+inline size_t select_workspace(const SelectProblem& problem, int multiprocessors) {
+  if (!problem.always || problem.columns <= kLongestShortRow || problem.columns > kMostNamed) return 0;
+  return static_cast<size_t>(long_row_blocks(problem, multiprocessors) * long_row_tile(problem) / 8);
+}
+
+}  // namespace tamias
