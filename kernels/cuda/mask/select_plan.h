@@ -1,6 +1,8 @@
 // How a selection is shared out.
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include <algorithm>
 
 #include "select_problem.h"
@@ -12,19 +14,16 @@ constexpr int64_t kMostNamed = int64_t{1} << 18;  // columns of a row whose cand
 
 inline int64_t row_count(const SelectProblem& problem) { return problem.batch * problem.lists * problem.groups; }
 
-// The columns of a long row whose bits are held in shared memory at a time.
-inline int64_t long_row_tile(const SelectProblem& problem) {
-  return std::min((problem.columns + 31) / 32 * 32, kMostNamed);
-}
-
 inline int64_t long_row_blocks(const SelectProblem& problem, int multiprocessors) {
   return std::min<int64_t>(row_count(problem), 2 * multiprocessors);
 }
 
-// Each block of long rows has the always columns as bits.
+// Each block of long rows has the always columns as bits, in as many words; one more is read, for nothing.
+__host__ __device__ inline int64_t always_words(const SelectProblem& problem) { return problem.columns / 32 + 2; }
+
 inline size_t select_workspace(const SelectProblem& problem, int multiprocessors) {
   if (!problem.always || problem.columns <= kLongestShortRow || problem.columns > kMostNamed) return 0;
-  return static_cast<size_t>(long_row_blocks(problem, multiprocessors) * long_row_tile(problem) / 8);
+  return static_cast<size_t>(long_row_blocks(problem, multiprocessors) * always_words(problem)) * sizeof(uint32_t);
 }
 
 }  // namespace tamias

@@ -32,20 +32,18 @@ cudaError_t find_long_layout(const SelectProblem& problem, LongLayout& layout) {
   if (error != cudaSuccess) return error;
 
   constexpr int64_t kReserved = 1024;  // by the driver, for each block
-  constexpr int64_t kCandidateBytes = sizeof(float) + sizeof(uint16_t);
-  const int64_t tile = long_row_tile(problem);
-  const int64_t taken = static_cast<int64_t>(attributes.sharedSizeBytes) + tile / 8;
+  constexpr int64_t kCandidateBytes = 2 * sizeof(uint32_t);
+  const auto taken = static_cast<int64_t>(attributes.sharedSizeBytes);
   const int64_t half = (per_multiprocessor / 2 - kReserved - taken) / kCandidateBytes / 16 * 16;
   const int64_t whole = (per_block - taken) / kCandidateBytes / 16 * 16;
   const bool few = kRule != SelectRule::top_k || 1.5 * static_cast<double>(problem.k) < static_cast<double>(half);
-  const int64_t capacity = std::min<int64_t>(few ? half : whole, tile);
-  layout.words = 0;
-  layout.scores = static_cast<uint32_t>(tile / 8);
-  layout.columns = static_cast<uint32_t>(layout.scores + capacity * sizeof(float));
+  const int64_t capacity = few ? half : whole;
+  layout.keys = 0;
+  layout.columns = static_cast<uint32_t>(capacity * sizeof(uint32_t));
   layout.capacity = static_cast<uint32_t>(capacity);
-  layout.tile = static_cast<uint32_t>(tile);
+  layout.bytes = static_cast<uint32_t>(capacity * kCandidateBytes);
+  layout.tile = layout.bytes / sizeof(uint32_t) * 32;
   layout.prefetched = 64 * 1024;
-  layout.bytes = static_cast<uint32_t>(layout.columns + capacity * sizeof(uint16_t));
   return cudaSuccess;
 }
 
