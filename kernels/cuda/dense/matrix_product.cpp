@@ -120,8 +120,9 @@ class LtPlan final : public ProductPlan {
 using Key = std::array<int64_t, 14>;
 
 Key key_of(const Device& device, const MatrixProduct& p) {
-  return {device.index(), p.rows,      p.columns,     p.depth,        p.x_step,      p.weight_step,      p.out_step,
-          p.dtype,        p.out_dtype, p.accumulate, epilogue_of(p), p.x_alignment, p.weight_alignment, p.out_alignment};
+  return {device.index(),     p.rows,        p.columns,          p.depth,        p.x_step,
+          p.weight_step,      p.out_step,    p.dtype,            p.out_dtype,    p.accumulate,
+          epilogue_of(p),     p.x_alignment, p.weight_alignment, p.out_alignment};
 }
 
 }  // namespace
