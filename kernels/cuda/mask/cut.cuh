@@ -1,204 +1,123 @@
-// The end of a selection, found by histograms of the scores' keys, each of a narrower range, by a block of threads.
+// The end of a selection, found by halving: shared memory's atomic additions, which a histogram takes, are slower than
+// counting again and again.
 //
-// A source is a row, or what matters of it. for_each_key(always, visit) calls visit(key) for this thread's share of the
-// columns whose always flag is `always`, for_each_member visit(column, key). kMany: it may have more than 2^20 columns.
+// A source is a row, or what matters of it: for_each(visit) calls visit(column, key) for this thread's share.
 #pragma once
 
 #include <cstdint>
 
-#include "block_sums.cuh"
 #include "ordered_score.cuh"
+#include "team.cuh"
 
 namespace tamias {
 
-constexpr uint32_t kBins = 2048;
-constexpr uint32_t kFew = 256;  // columns that are ranked by comparing each with each
+constexpr uint32_t kFew = 64;  // columns that are ranked by comparing each with each
 
-// Takes the columns of better scores, and those of this score up to `column`.
-struct Cut {
-  uint32_t key;
-  uint32_t column;
-
-  __device__ bool takes(uint32_t other_column, uint32_t other_key) const {
-    return other_key > key || (other_key == key && other_column <= column);
-  }
+struct CutShared {
+  TeamShared team;
+  uint64_t few[kFew];
+  uint32_t few_count;  // 0 between uses
+  Cut cut;
 };
-
-__device__ constexpr Cut cut_before_all() { return {0xffffffffu, 0}; }  // no score has this key
-__device__ constexpr Cut cut_after_all() { return {0, kLastColumn}; }
 
 // Keys from `lowest` to `highest`, both in it.
 struct Range {
   uint32_t lowest, highest;
 
-  __device__ bool has(uint32_t key) const { return key >= lowest && key <= highest; }
+  __device__ __forceinline__ bool has(uint32_t key) const { return key >= lowest && key <= highest; }
+  // The lowest key of the upper half.
+  __device__ __forceinline__ uint32_t middle() const { return lowest + (highest - lowest + 1) / 2; }
 };
 
-__device__ constexpr Range every_key() { return {0, 0xffffffffu}; }
-
-// The bins of a range, the highest keys first. Keys beyond an end fall into the bin there.
-struct Bins {
-  int shift;
-  uint32_t first;  // the first bin's keys >> shift
-  uint32_t last;   // the last bin
-
-  __device__ explicit Bins(Range range) {
-    shift = max(0, 21 - __clz(range.highest - range.lowest));
-    if ((range.highest >> shift) - (range.lowest >> shift) >= kBins) ++shift;
-    first = range.highest >> shift;
-    last = first - (range.lowest >> shift);
-  }
-
-  __device__ uint32_t of(uint32_t key) const {
-    const uint32_t place = key >> shift;
-    return place >= first ? 0 : min(first - place, last);
-  }
-
-  // The part of `range` that falls into a bin.
-  __device__ Range narrowed(Range range, uint32_t bin) const {
-    const uint32_t lowest = (first - bin) << shift;
-    if (bin != last) range.lowest = max(range.lowest, lowest);
-    if (bin != 0) range.highest = min(range.highest, lowest | ((1u << shift) - 1));
-    return range;
-  }
-};
-
-struct Bin {
-  uint32_t index;
-  uint32_t before;  // how many are in the bins before it
-  uint32_t count;
-};
-
-struct CutShared {
-  uint32_t counts[kBins];  // all 0 between passes
-  BlockSums sums;
-  Bin bin;
-  Cut cut;
-  uint32_t few_count;  // 0 between passes
-  uint64_t few[kFew];
-};
-
-template <int kThreads>
-__device__ void clear_counts(CutShared& shared) {
-  for (uint32_t i = threadIdx.x; i < kBins; i += kThreads) shared.counts[i] = 0;
-  if (threadIdx.x == 0) shared.few_count = 0;
-  __syncthreads();
-}
-
-// The range of the members' keys; their number must not be 0.
+// Of the keys of scores.
 template <int kThreads, class Source>
-__device__ Range range_of(const Source& source, bool always, BlockSums& sums) {
-  Range range = {0xffffffffu, 0};
-  source.for_each_key(always, [&](uint32_t key) {
-    range.lowest = min(range.lowest, key);
-    range.highest = max(range.highest, key);
+__device__ Range range_of(const Source& source, Team<kThreads>& team) {
+  uint32_t least = ~0u;
+  uint32_t most = 0;
+  source.for_each([&](uint32_t, uint32_t key) {
+    least = min(least, key - 1);  // no column: above all
+    most = max(most, key + 1);    // an always column: below all
   });
-  const int lane = threadIdx.x % kWarp;
-  range = {__reduce_min_sync(kAllLanes, range.lowest), __reduce_max_sync(kAllLanes, range.highest)};
-  if (lane == 0) sums.ranges[threadIdx.x / kWarp] = {range.lowest, range.highest};
-  __syncthreads();
-  const uint2 other = sums.ranges[lane % (kThreads / kWarp)];
-  return {__reduce_min_sync(kAllLanes, other.x), __reduce_max_sync(kAllLanes, other.y)};
+  const uint2 ends = team.least_and_most(least, most);
+  return {ends.x + 1, ends.y - 1};
 }
 
-// Beyond 64 octaves below the best score there is one bin.
-__device__ __forceinline__ Range best_of(Range range) {
-  constexpr uint32_t kSpan = 64u << 23;
-  if (range.highest - range.lowest > kSpan) range.lowest = range.highest - kSpan;
-  return range;
-}
-
-// The bin that holds number `need` >= 1 of what was counted. Clears the counts.
-template <int kThreads>
-__device__ __forceinline__ Bin find_bin(uint32_t need, CutShared& shared) {
-  __syncthreads();
-  constexpr int kOwn = kBins / kThreads;
-  uint32_t own[kOwn];
-  uint32_t sum = 0;
-#pragma unroll
-  for (int i = 0; i < kOwn; ++i) {
-    own[i] = shared.counts[threadIdx.x * kOwn + i];
-    sum += own[i];
-  }
-#pragma unroll
-  for (int i = 0; i < kOwn; ++i) shared.counts[threadIdx.x * kOwn + i] = 0;
-  uint32_t total;
-  uint32_t before = sum_before<kThreads>(sum, shared.sums, total);
-  if (before < need && need <= before + sum) {
-#pragma unroll
-    for (int i = 0; i < kOwn; ++i) {
-      if (before < need && need <= before + own[i]) shared.bin = {threadIdx.x * kOwn + i, before, own[i]};
-      before += own[i];
-    }
-  }
-  __syncthreads();
-  return shared.bin;
-}
-
-// Puts the members within `range`, at most kFew, into `few` and gives this thread's one and its rank; threads from
-// `count` on get no rank. The caller ends with a barrier.
 template <int kThreads, class Source>
-__device__ __forceinline__ uint64_t rank_few(const Source& source, bool always, Range range, uint32_t count,
-                                             CutShared& shared, uint32_t& rank) {
-  source.for_each_member(always, [&](uint32_t column, uint32_t key) {
-    if (range.has(key)) shared.few[atomicAdd(&shared.few_count, 1u)] = place_of(key, column);
+__device__ __forceinline__ uint32_t count_from(const Source& source, uint32_t lowest, Team<kThreads>& team) {
+  uint32_t count = 0;
+  source.for_each([&](uint32_t, uint32_t key) { count += key >= lowest; });
+  return team.sum(count);
+}
+
+// One number for the order of columns and keys, different for every column: the greater goes first.
+__device__ __forceinline__ uint64_t place_of(uint32_t column, uint32_t key) {
+  return static_cast<uint64_t>(key) << 32 | (kLastColumn - column);
+}
+
+// Lists the columns within `range`, `count` of them and at most kFew, and gives this thread's one and its rank. Threads
+// from `count` on get none. The caller ends with a barrier.
+template <class Source>
+__device__ __forceinline__ uint64_t rank_few(const Source& source, Range range, uint32_t count, CutShared& shared,
+                                             uint32_t& rank) {
+  source.for_each([&](uint32_t column, uint32_t key) {
+    if (range.has(key)) shared.few[atomicAdd(&shared.few_count, 1u)] = place_of(column, key);
   });
   __syncthreads();
   if (threadIdx.x == 0) shared.few_count = 0;
-  rank = ~0u;
+  rank = kFew;
   if (threadIdx.x >= count) return 0;
   const uint64_t own = shared.few[threadIdx.x];
   rank = 0;
+#pragma unroll 8
   for (uint32_t i = 0; i < count; ++i) rank += shared.few[i] > own;
   return own;
 }
 
-// Among more than kFew columns of one score, those of lower columns go first.
+// The lowest column up to which there are `need` columns of this key.
 template <int kThreads, class Source>
-__device__ Cut find_column(const Source& source, bool always, uint32_t key, uint32_t need, CutShared& shared) {
-  uint32_t prefix = 0;
-  uint32_t prefix_mask = 0;
-  for (int end = kColumnBits; end > 0;) {
-    const int bits = end < 11 ? end : 11;
-    const int shift = end - bits;
-    const uint32_t digits = (1u << bits) - 1;
-    source.for_each_member(always, [&](uint32_t column, uint32_t other) {
-      if (other == key && (column & prefix_mask) == prefix) atomicAdd(&shared.counts[column >> shift & digits], 1u);
-    });
-    const Bin bin = find_bin<kThreads>(need, shared);
-    need -= bin.before;
-    prefix |= bin.index << shift;
-    prefix_mask |= digits << shift;
-    end = shift;
-    if (bin.count == need) return {key, prefix | ((1u << shift) - 1)};
+__device__ uint32_t find_column(const Source& source, uint32_t key, uint32_t need, uint32_t columns,
+                                Team<kThreads>& team) {
+  uint32_t lowest = 0;
+  uint32_t highest = columns - 1;
+  while (lowest < highest) {
+    const uint32_t middle = lowest + (highest - lowest) / 2;
+    uint32_t count = 0;
+    source.for_each([&](uint32_t column, uint32_t other) { count += other == key && column <= middle; });
+    if (team.sum(count) >= need) {
+      highest = middle;
+    } else {
+      lowest = middle + 1;
+    }
   }
-  return {key, prefix};
+  return lowest;
 }
 
-// The cut that takes `need` of the members whose always flag is `always`; there must be as many, and need >= 1. It must
-// be in `range`, and is expected in `likely`.
+// The cut that takes `need` of the source's columns. It is within `range`, from whose lowest key on there are `from`
+// columns, and above whose highest key there are `above`; above < need <= from.
 template <int kThreads, class Source>
-__device__ Cut find_cut(const Source& source, bool always, uint32_t need, Range range, Range likely,
-                        CutShared& shared) {
-  for (;;) {
-    const Bins bins(likely);
-    source.for_each_key(always, [&](uint32_t key) {
-      if (range.has(key)) atomicAdd(&shared.counts[bins.of(key)], 1u);
-    });
-    const Bin bin = find_bin<kThreads>(need, shared);
-    need -= bin.before;
-    range = bins.narrowed(range, bin.index);
-    if (bin.count == need) return {range.lowest, kLastColumn};
-    if (bin.count <= kFew) {
-      uint32_t rank;
-      const uint64_t own = rank_few<kThreads>(source, always, range, bin.count, shared, rank);
-      if (rank == need - 1) shared.cut = {key_at(own), column_at(own)};
-      __syncthreads();
-      return shared.cut;
+__device__ Cut find_cut(const Source& source, uint32_t need, Range range, uint32_t from, uint32_t above,
+                        uint32_t columns, CutShared& shared, Team<kThreads>& team) {
+  while (range.lowest < range.highest && from - above > kFew) {
+    if (from == need) return {range.lowest, kLastColumn};
+    const uint32_t middle = range.middle();
+    const uint32_t count = count_from(source, middle, team);
+    if (count >= need) {
+      range.lowest = middle;
+      from = count;
+    } else {
+      range.highest = middle - 1;
+      above = count;
     }
-    if (range.lowest == range.highest) return find_column<kThreads>(source, always, range.lowest, need, shared);
-    likely = range;
   }
+  if (from == need) return {range.lowest, kLastColumn};
+  if (from - above > kFew) return {range.lowest, find_column(source, range.lowest, need - above, columns, team)};
+  uint32_t rank;
+  const uint64_t own = rank_few(source, range, from - above, shared, rank);
+  if (rank == need - above - 1) {
+    shared.cut = {static_cast<uint32_t>(own >> 32), kLastColumn - static_cast<uint32_t>(own)};
+  }
+  __syncthreads();
+  return shared.cut;
 }
 
 }  // namespace tamias

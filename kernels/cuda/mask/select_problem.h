@@ -28,7 +28,7 @@ struct SelectProblem {
   int32_t* counts;  // contiguous [batch, lists, groups]
 };
 
-size_t select_workspace(const SelectProblem& problem, int multiprocessors);
+// The workspace is select_workspace of select_plan.h.
 cudaError_t select_top_k(const SelectProblem& problem, const Launch& launch);
 cudaError_t select_mass(const SelectProblem& problem, const Launch& launch);
 cudaError_t select_threshold(const SelectProblem& problem, const Launch& launch);

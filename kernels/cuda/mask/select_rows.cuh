@@ -2,16 +2,12 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include "select_long_rows.cuh"
+#include "select_plan.h"
 #include "select_short_rows.cuh"
 
 namespace tamias {
-
-constexpr int64_t kLongestShortRow = 32768;
-
-inline int64_t row_count(const SelectProblem& problem) { return problem.batch * problem.lists * problem.groups; }
 
 // `kBlocks`: on a multiprocessor at a time.
 template <int kThreads, int kValues, int kBlocks, SelectRule kRule>
@@ -19,14 +15,6 @@ cudaError_t launch_short_rows(const SelectProblem& problem, const Launch& launch
   select_short_rows<kThreads, kValues, kBlocks, kRule>
       <<<static_cast<unsigned>(row_count(problem)), kThreads, 0, launch.stream>>>(problem);
   return cudaGetLastError();
-}
-
-inline int64_t long_row_tile(const SelectProblem& problem) {
-  return std::min<int64_t>((problem.columns + 31) / 32 * 32, kHighestCandidates);
-}
-
-inline int64_t long_row_blocks(const SelectProblem& problem, int multiprocessors) {
-  return std::min<int64_t>(row_count(problem), 2 * multiprocessors);
 }
 
 template <SelectRule kRule>
@@ -44,20 +32,18 @@ cudaError_t find_long_layout(const SelectProblem& problem, LongLayout& layout) {
   if (error != cudaSuccess) return error;
 
   constexpr int64_t kReserved = 1024;  // by the driver, for each block
-  constexpr int64_t kCandidateBytes = sizeof(float) + sizeof(uint16_t);
-  const int64_t tile = long_row_tile(problem);
-  const int64_t taken = static_cast<int64_t>(attributes.sharedSizeBytes) + tile / 8;
+  constexpr int64_t kCandidateBytes = 2 * sizeof(uint32_t);
+  const auto taken = static_cast<int64_t>(attributes.sharedSizeBytes);
   const int64_t half = (per_multiprocessor / 2 - kReserved - taken) / kCandidateBytes / 16 * 16;
   const int64_t whole = (per_block - taken) / kCandidateBytes / 16 * 16;
   const bool few = kRule != SelectRule::top_k || 1.5 * static_cast<double>(problem.k) < static_cast<double>(half);
-  const int64_t capacity = std::min<int64_t>(few ? half : whole, tile);
-  layout.words = 0;
-  layout.scores = static_cast<uint32_t>(tile / 8);
-  layout.columns = static_cast<uint32_t>(layout.scores + capacity * sizeof(float));
+  const int64_t capacity = few ? half : whole;
+  layout.keys = 0;
+  layout.columns = static_cast<uint32_t>(capacity * sizeof(uint32_t));
   layout.capacity = static_cast<uint32_t>(capacity);
-  layout.tile = static_cast<uint32_t>(tile);
+  layout.bytes = static_cast<uint32_t>(capacity * kCandidateBytes);
+  layout.tile = layout.bytes / sizeof(uint32_t) * 32;
   layout.prefetched = 64 * 1024;
-  layout.bytes = static_cast<uint32_t>(layout.columns + capacity * sizeof(uint16_t));
   return cudaSuccess;
 }
 

@@ -7,9 +7,13 @@ using namespace tamias;
 
 namespace {
 
-template <int kActivation>
 struct Activate {
-  __device__ float operator()(const float (&x)[1]) const { return activate<kActivation>(x[0]); }
+  int32_t activation;
+  __device__ float operator()(const float (&x)[1]) const {
+    float result;
+    with_activation(activation, [&](auto constant) { result = activate<decltype(constant)::kValue>(x[0]); });
+    return result;
+  }
 };
 
 struct Combine {
@@ -43,11 +47,7 @@ extern "C" int32_t tamias_activate(uint64_t stream, int32_t activation, const ta
   return run_op("activate", stream, [&](Op& op) {
     const ActivateArguments arguments(op, activation, x, out);
     if (arguments.out.empty()) return;
-    op.submit([=](const Run& run) {
-      with_activation(activation, [&](auto constant) {
-        map(run, Activate<decltype(constant)::kValue>(), {arguments.out, arguments.x});
-      });
-    });
+    op.submit([=](const Run& run) { map(run, Activate{arguments.activation}, {arguments.out, arguments.x}); });
   });
 }
 

@@ -1,8 +1,6 @@
 // out = function(inputs...), element by element, for any strides.
 #pragma once
 
-#include <array>
-
 #include "pieces.cuh"
 #include "runtime/check.h"
 #include "runtime/run.h"
@@ -18,10 +16,17 @@ struct Operand {
   bool repeats;  // one element for a whole line
 };
 
+template <int kInputs>
+struct Operands {
+  Operand of[kInputs];
+
+  __device__ __forceinline__ const Operand& operator[](int i) const { return of[i]; }
+};
+
 // kPacked: a unit is a piece, otherwise an element.
 template <bool kPacked, int kInputs, class Function>
 __global__ __launch_bounds__(kMapThreads) void map_units(const Walk<kInputs + 1> walk, const Operand out,
-                                                         const std::array<Operand, kInputs> inputs,
+                                                         const Operands<kInputs> inputs,
                                                          const Function function) {
   constexpr int kUnits = 2;  // a thread
   const uint32_t first = blockIdx.x * (kMapThreads * kUnits) + threadIdx.x;
@@ -88,8 +93,8 @@ void map(const Run& run, const Function& function, const View (&views)[kTensors]
     const LoopNest<kTensors> nest(part);
     const bool packed = lines_divide(nest, part, kPiece, 16);
     const Walk<kTensors> walk(nest, packed ? kPiece : 1);
-    std::array<Operand, kInputs> inputs;
-    for (int i = 0; i < kInputs; ++i) inputs[i] = {part[i + 1].data, part[i + 1].dtype, nest.step[i + 1] == 0};
+    Operands<kInputs> inputs;
+    for (int i = 0; i < kInputs; ++i) inputs.of[i] = {part[i + 1].data, part[i + 1].dtype, nest.step[i + 1] == 0};
     const Operand out = {part[0].data, part[0].dtype, false};
     const unsigned blocks = (walk.units + 2 * kMapThreads - 1) / (2 * kMapThreads);
     const auto kernel = packed ? map_units<true, kInputs, Function> : map_units<false, kInputs, Function>;

@@ -6,11 +6,23 @@
 
 #include <cstdint>
 
-#include "../../include/tamias.h"
+#include "common/view.h"
 
 namespace tamias {
 
 constexpr int kPiece = 8;  // neighbouring elements that a thread moves at a time
+
+// Whether every row is made of whole pieces at addresses that suit them. True of an absent view.
+inline bool rows_have_pieces(const View& view) {
+  if (!view) return true;
+  constexpr uint64_t kBytes = 16;
+  if (view.size(-1) % kPiece != 0 || view.step(-1) != 1) return false;
+  if (reinterpret_cast<uint64_t>(view.data) % kBytes != 0) return false;
+  for (int axis = 0; axis + 1 < view.rank; ++axis) {
+    if (view.shape[axis] > 1 && view.stride[axis] * dtype_size(view.dtype) % kBytes != 0) return false;
+  }
+  return true;
+}
 
 // As they lie in memory: 16 bytes of BF16, 32 of F32. Kept so until all loads are under way.
 struct RawPiece {
