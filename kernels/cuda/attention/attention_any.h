@@ -34,6 +34,14 @@ struct ColumnSums {
   float* sums = nullptr;  // contiguous [batch, heads, groups, keys]
 };
 
+// Whether every row starts at a multiple of 16 bytes.
+template <class T>
+bool aligned16(const HeadRows<T>& rows) {
+  constexpr int64_t kElements = 16 / sizeof(T);
+  return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.batch % kElements == 0 &&
+         rows.head % kElements == 0 && rows.row % kElements == 0;
+}
+
 // Tensor cores from compute capability 8.0 on: bf16, rows aligned to 16 bytes, head_dim a multiple of 8.
 bool attention_mma_fits(const Attention<__nv_bfloat16>& problem);
 cudaError_t attention_mma(const Attention<__nv_bfloat16>& problem, cudaStream_t stream);

@@ -78,19 +78,12 @@ __global__ void __launch_bounds__(kThreads) attention_cache_kernel(const __grid_
 }
 
 template <class T>
-bool aligned(const HeadRows<T>& rows) {
-  constexpr int64_t kElements = 16 / sizeof(T);
-  return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.batch % kElements == 0 &&
-         rows.head % kElements == 0 && rows.row % kElements == 0;
-}
-
-template <class T>
 cudaError_t attention_cache(const CacheProblem<T>& problem, cudaStream_t stream) {
   const int64_t rows = problem.batch * problem.heads * problem.queries;
   const int64_t blocks = (rows * kLanes + kThreads - 1) / kThreads;
   if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  const bool vectors = problem.head_dim % kVector == 0 && aligned(problem.o) && aligned(problem.o_chosen) &&
-                       aligned(problem.cache);
+  const bool vectors = problem.head_dim % kVector == 0 && aligned16(problem.o) && aligned16(problem.o_chosen) &&
+                       aligned16(problem.cache);
   const auto kernel = vectors ? attention_cache_kernel<T, true> : attention_cache_kernel<T, false>;
   kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(problem);
   return cudaGetLastError();

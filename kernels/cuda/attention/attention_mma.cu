@@ -1,9 +1,7 @@
-// Attention on tensor cores from sm_80 on, by mma.sync. A block of warps shares the queries of one group, or a part
-// of them, and walks the group's keys, all or listed, in tiles. Keys and values arrive by asynchronous copies through one ring of tiles, in
-// the order in which they are used. A head wider than a tile is summed tile by tile, and blocks share out its output
-// columns: each computes the logits anew, which costs less than accumulators that do not fit the registers.
-#include <algorithm>
-
+// Attention on tensor cores from sm_80 on, by mma.sync. A block owns 64 queries of one group and walks the group's keys,
+// all or listed, in tiles. Keys and values arrive by asynchronous copies through one ring of tiles, in the order in
+// which they are used. A head wider than a tile is summed tile by tile, and blocks share out its output columns: each
+// computes the logits anew, which costs less than accumulators that do not fit the registers.
 #include "../common/tile_copy_sm80.cuh"
 #include "query_result.cuh"
 
@@ -12,13 +10,12 @@ namespace {
 
 using namespace sm80;
 
-// kRows: times 16 queries of a warp. kKeys x kWidth: a tile of keys or values, of which kStages are in the ring.
-// kBlocks: that a multiprocessor should hold.
-template <int kWarps, int kRows, int kKeys, int kWidth, int kStages, int kBlocks>
+constexpr int kThreads = 128;
+constexpr int kQueries = kThreads / 32 * 16;  // 16 a warp
+
+// kKeys x kWidth: a tile of keys or values, of which kStages are in the ring. kBlocks: that a multiprocessor should hold.
+template <int kKeys, int kWidth, int kStages, int kBlocks>
 struct Layout {
-  static constexpr int kWarpQueries = kRows * 16;
-  static constexpr int kQueries = kWarps * kWarpQueries;
-  static constexpr int kThreads = kWarps * 32;
   static constexpr int kTileBytes = kKeys * kWidth * 2;
   static constexpr int kQueryTileBytes = kQueries * kWidth * 2;
 
@@ -26,10 +23,10 @@ struct Layout {
   static int shared_bytes(int head_dim) { return parts(head_dim) * kQueryTileBytes + kStages * kTileBytes; }
 };
 
-template <int kWarps, int kRows, int kKeys, int kWidth, int kStages, int kBlocks, bool kBias>
-__global__ void __launch_bounds__(kWarps * 32, kBlocks)
+template <int kKeys, int kWidth, int kStages, int kBlocks, bool kBias>
+__global__ void __launch_bounds__(kThreads, kBlocks)
     attention_mma_kernel(const __grid_constant__ Attention<__nv_bfloat16> problem, int blocks_per_group, int parts) {
-  using L = Layout<kWarps, kRows, kKeys, kWidth, kStages, kBlocks>;
+  using L = Layout<kKeys, kWidth, kStages, kBlocks>;
   extern __shared__ __align__(1024) char shared[];
   const AttentionShape& shape = problem.shape;
   const int64_t groups = (shape.queries + problem.group - 1) / problem.group;
@@ -38,14 +35,14 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks)
   int64_t item = blockIdx.x;
   const int part = static_cast<int>(item % parts);
   item /= parts;
-  const int64_t in_group = item % blocks_per_group * L::kQueries;
+  const int64_t in_group = item % blocks_per_group * kQueries;
   item /= blocks_per_group;
   const int64_t first = item % groups * problem.group + in_group;
   const int64_t head_index = item / groups;
   const int64_t b = head_index / shape.heads, h = head_index % shape.heads;
   const int64_t group_end = min(shape.queries, (item % groups + 1) * problem.group);
   if (first >= group_end) return;
-  const int queries = static_cast<int>(min(int64_t{L::kQueries}, group_end - first));
+  const int queries = static_cast<int>(min(int64_t{kQueries}, group_end - first));
 
   const ColumnList list(problem.lists, item, shape.keys);
   int32_t count = list.count;
@@ -57,8 +54,8 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks)
   const uint32_t ring = q_tiles + parts * L::kQueryTileBytes;
 
   // The copying side: steps are the parts of a tile of keys, then its values.
-  const TileCopy<L::kThreads, kKeys, kWidth> copy;
-  constexpr int kPasses = TileCopy<L::kThreads, kKeys, kWidth>::kPasses;
+  const TileCopy<kThreads, kKeys, kWidth> copy;
+  constexpr int kPasses = TileCopy<kThreads, kKeys, kWidth>::kPasses;
   const __nv_bfloat16* k_head = problem.k.at(b, h, 0);
   const __nv_bfloat16* v_head = problem.v.at(b, h, 0);
   int32_t rows[kPasses];  // -1: past the list
@@ -94,7 +91,7 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks)
   };
 
   {
-    const TileCopy<L::kThreads, L::kQueries, kWidth> q_copy;
+    const TileCopy<kThreads, kQueries, kWidth> q_copy;
     for (int p = 0; p < parts; ++p) {
 #pragma unroll
       for (int pass = 0; pass < decltype(q_copy)::kPasses; ++pass) {
@@ -107,7 +104,7 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks)
   read_rows();
   for (int i = 0; i < kStages - 1; ++i) copy_step();
 
-  // The computing side. Lane l holds rows l / 4 and l / 4 + 8 of each of its warp's tiles of 16 queries.
+  // The computing side. Lane l holds rows l / 4 and l / 4 + 8 of its warp's 16 queries.
   int stage = 0;
   const auto next_tile = [&] {
     copies_wait<kStages - 2>();
@@ -117,97 +114,85 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks)
     stage = (stage + 1) % kStages;
     return tile;
   };
-  const int own_row = warp * L::kWarpQueries + lane / 4;
+  const int own_row = warp * 16 + lane / 4;
   const float log2_scale = shape.scale * kLog2E;
-  float o[kRows][kWidth / 8][4] = {};
-  float maximum[kRows][2], denominator[kRows][2] = {};
-#pragma unroll
-  for (int m = 0; m < kRows; ++m) maximum[m][0] = maximum[m][1] = -INFINITY;
+  float o[kWidth / 8][4] = {};
+  float maximum[2] = {-INFINITY, -INFINITY}, denominator[2] = {0, 0};
 
   for (int t = 0; t < tiles; ++t) {
-    float s[kRows][kKeys / 8][4] = {};
+    float s[kKeys / 8][4] = {};
     for (int p = 0; p < parts; ++p) {
       const uint32_t tile = next_tile();
       const uint32_t q_tile = q_tiles + p * L::kQueryTileBytes;
 #pragma unroll
       for (int k = 0; k < kWidth / 16; ++k) {
-        uint32_t a[kRows][4];
-#pragma unroll
-        for (int m = 0; m < kRows; ++m) {
-          load_matrices(a[m], q_tile + tile_offset(L::kQueries, warp * L::kWarpQueries + lane % 16, k * 2 + lane / 16) +
-                                  m * kRows16);
-        }
+        uint32_t a[4];
+        load_matrices(a, q_tile + tile_offset(kQueries, warp * 16 + lane % 16, k * 2 + lane / 16));
 #pragma unroll
         for (int n = 0; n < kKeys / 16; ++n) {
           uint32_t keys[4];
           load_matrices(keys, tile + tile_offset(kKeys, lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2) + n * kRows16);
-#pragma unroll
-          for (int m = 0; m < kRows; ++m) {
-            multiply_add(s[m][2 * n], a[m], keys[0], keys[1]);
-            multiply_add(s[m][2 * n + 1], a[m], keys[2], keys[3]);
-          }
+          multiply_add(s[2 * n], a, keys[0], keys[1]);
+          multiply_add(s[2 * n + 1], a, keys[2], keys[3]);
         }
       }
     }
 
     const int32_t first_key = t * kKeys;
-    uint32_t weights[kRows][kKeys / 16][4];
+    uint32_t weights[kKeys / 16][4];
+    float rescale[2];
 #pragma unroll
-    for (int m = 0; m < kRows; ++m) {
-      float rescale[2];
+    for (int half = 0; half < 2; ++half) {
+      const int row = own_row + half * 8;
+      // Columns of the tile that this query sees.
+      int seen = count - first_key;
+      if (problem.causal) seen = static_cast<int>(min(int64_t{seen}, max(first + row + 1 - first_key, int64_t{0})));
+      const float* bias = kBias ? problem.bias + h * problem.bias_head +
+                                      (first + min(row, queries - 1)) * problem.bias_query +
+                                      first_key * problem.bias_key
+                                : nullptr;
+      float highest = maximum[half];
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = own_row + m * 16 + half * 8;
-        // Columns of the tile that this query sees.
-        int seen = count - first_key;
-        if (problem.causal) seen = static_cast<int>(min(int64_t{seen}, max(first + row + 1 - first_key, int64_t{0})));
-        const float* bias = kBias ? problem.bias + h * problem.bias_head +
-                                        (first + min(row, queries - 1)) * problem.bias_query +
-                                        first_key * problem.bias_key
-                                  : nullptr;
-        float highest = maximum[m][half];
+      for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          float& logit = s[n][2 * half + i];
+          const int column = n * 8 + lane % 4 * 2 + i;
+          logit *= log2_scale;
+          if (kBias && column < seen) logit += bias[column * problem.bias_key] * kLog2E;
+        }
+      }
+      if (seen < kKeys) {
 #pragma unroll
         for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
-            float& logit = s[m][n][2 * half + i];
-            const int column = n * 8 + lane % 4 * 2 + i;
-            logit *= log2_scale;
-            if (kBias && column < seen) logit += bias[column * problem.bias_key] * kLog2E;
+            if (n * 8 + lane % 4 * 2 + i >= seen) s[n][2 * half + i] = -INFINITY;
           }
         }
-        if (seen < kKeys) {
-#pragma unroll
-          for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-            for (int i = 0; i < 2; ++i) {
-              if (n * 8 + lane % 4 * 2 + i >= seen) s[m][n][2 * half + i] = -INFINITY;
-            }
-          }
-        }
-#pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) highest = fmaxf(highest, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
-        highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 1));
-        highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 2));
-        // Where all is masked so far, -infinity must not be subtracted from itself.
-        const float shift = highest == -INFINITY ? 0.0f : highest;
-        rescale[half] = exp2_fast(maximum[m][half] - shift);
-        maximum[m][half] = highest;
-        float sum = 0;
-#pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) {
-          const float low = exp2_fast(s[m][n][2 * half] - shift), high = exp2_fast(s[m][n][2 * half + 1] - shift);
-          sum += low + high;
-          weights[m][n / 2][n % 2 * 2 + half] = pack_bf16(low, high);
-        }
-        denominator[m][half] = denominator[m][half] * rescale[half] + sum;
       }
-      if (__any_sync(~0u, rescale[0] != 1 || rescale[1] != 1)) {
 #pragma unroll
-        for (int n = 0; n < kWidth / 8; ++n) {
+      for (int n = 0; n < kKeys / 8; ++n) highest = fmaxf(highest, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+      highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 1));
+      highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 2));
+      // Where all is masked so far, -infinity must not be subtracted from itself.
+      const float shift = highest == -INFINITY ? 0.0f : highest;
+      rescale[half] = exp2_fast(maximum[half] - shift);
+      maximum[half] = highest;
+      float sum = 0;
 #pragma unroll
-          for (int i = 0; i < 4; ++i) o[m][n][i] *= rescale[i / 2];
-        }
+      for (int n = 0; n < kKeys / 8; ++n) {
+        const float low = exp2_fast(s[n][2 * half] - shift), high = exp2_fast(s[n][2 * half + 1] - shift);
+        sum += low + high;
+        weights[n / 2][n % 2 * 2 + half] = pack_bf16(low, high);
+      }
+      denominator[half] = denominator[half] * rescale[half] + sum;
+    }
+    if (__any_sync(~0u, rescale[0] != 1 || rescale[1] != 1)) {
+#pragma unroll
+      for (int n = 0; n < kWidth / 8; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) o[n][i] *= rescale[i / 2];
       }
     }
 
@@ -218,24 +203,20 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks)
       for (int n = 0; n < kWidth / 16; ++n) {
         uint32_t values[4];
         load_matrices_transposed(values, tile + tile_offset(kKeys, lane % 16, n * 2 + lane / 16) + k * kRows16);
-#pragma unroll
-        for (int m = 0; m < kRows; ++m) {
-          multiply_add(o[m][2 * n], weights[m][k], values[0], values[1]);
-          multiply_add(o[m][2 * n + 1], weights[m][k], values[2], values[3]);
-        }
+        multiply_add(o[2 * n], weights[k], values[0], values[1]);
+        multiply_add(o[2 * n + 1], weights[k], values[2], values[3]);
       }
     }
   }
   copies_wait<0>();
 
 #pragma unroll
-  for (int i = 0; i < 2 * kRows; ++i) {
-    const int m = i / 2, half = i % 2;
-    denominator[m][half] += __shfl_xor_sync(~0u, denominator[m][half], 1);
-    denominator[m][half] += __shfl_xor_sync(~0u, denominator[m][half], 2);
-    const int row = own_row + m * 16 + half * 8;
+  for (int half = 0; half < 2; ++half) {
+    denominator[half] += __shfl_xor_sync(~0u, denominator[half], 1);
+    denominator[half] += __shfl_xor_sync(~0u, denominator[half], 2);
+    const int row = own_row + half * 8;
     if (row >= queries) continue;
-    const QueryResult result = query_result(problem, b, h, first + row, maximum[m][half], denominator[m][half]);
+    const QueryResult result = query_result(problem, b, h, first + row, maximum[half], denominator[half]);
     if (problem.lse.data && part == 0 && lane % 4 == 0) *problem.lse.at(b, h, first + row) = result.lse;
     __nv_bfloat16* out = problem.out.at(b, h, first + row);
     const __nv_bfloat16* cache = problem.cache.at(b, h, first + row);
@@ -243,7 +224,7 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks)
     for (int n = 0; n < kWidth / 8; ++n) {
       const int column = part * kWidth + n * 8 + lane % 4 * 2;
       if (column >= shape.head_dim) continue;
-      float low = o[m][n][2 * half] * result.weight, high = o[m][n][2 * half + 1] * result.weight;
+      float low = o[n][2 * half] * result.weight, high = o[n][2 * half + 1] * result.weight;
       if (result.cache_weight != 0) {
         const float2 cached = unpack_bf16(*reinterpret_cast<const uint32_t*>(cache + column));
         low += result.cache_weight * cached.x;
@@ -254,46 +235,43 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks)
   }
 }
 
-template <int kWarps, int kRows, int kKeys, int kWidth, int kStages, int kBlocks>
+template <int kKeys, int kWidth, int kStages, int kBlocks>
 cudaError_t launch(const Attention<__nv_bfloat16>& problem, cudaStream_t stream) {
-  using L = Layout<kWarps, kRows, kKeys, kWidth, kStages, kBlocks>;
+  using L = Layout<kKeys, kWidth, kStages, kBlocks>;
   const AttentionShape& shape = problem.shape;
   const int64_t groups = (shape.queries + problem.group - 1) / problem.group;
-  const int64_t blocks_per_group = (problem.group + L::kQueries - 1) / L::kQueries;
+  const int64_t blocks_per_group = (problem.group + kQueries - 1) / kQueries;
   const int parts = L::parts(shape.head_dim);
   const int64_t blocks = int64_t{shape.batch} * shape.heads * groups * blocks_per_group * parts;
   if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  const auto kernel = problem.bias ? attention_mma_kernel<kWarps, kRows, kKeys, kWidth, kStages, kBlocks, true>
-                                   : attention_mma_kernel<kWarps, kRows, kKeys, kWidth, kStages, kBlocks, false>;
+  const auto kernel = problem.bias ? attention_mma_kernel<kKeys, kWidth, kStages, kBlocks, true>
+                                   : attention_mma_kernel<kKeys, kWidth, kStages, kBlocks, false>;
   const int bytes = L::shared_bytes(shape.head_dim);
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (error != cudaSuccess) return error;
-  kernel<<<static_cast<unsigned>(blocks), L::kThreads, bytes, stream>>>(problem, static_cast<int>(blocks_per_group),
+  kernel<<<static_cast<unsigned>(blocks), kThreads, bytes, stream>>>(problem, static_cast<int>(blocks_per_group),
                                                                        parts);
   return cudaGetLastError();
 }
 
-template <class T>
-bool aligned(const HeadRows<T>& rows) {
-  return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.batch % 8 == 0 && rows.head % 8 == 0 &&
-         rows.row % 8 == 0;
-}
-
 }  // namespace
 
-// 512: what leaves room for the ring in the 99 KB of shared memory of sm_86 and sm_89.
+// 512: what leaves room for the smaller ring in the 99 KB of shared memory of sm_86 and sm_89.
 bool attention_mma_fits(const Attention<__nv_bfloat16>& problem) {
-  return problem.shape.head_dim % 8 == 0 && problem.shape.head_dim <= 512 && aligned(problem.q) &&
-         aligned(problem.k) && aligned(problem.v) && aligned(problem.out) && aligned(problem.cache);
+  return problem.shape.head_dim % 8 == 0 && problem.shape.head_dim <= 512 && aligned16(problem.q) &&
+         aligned16(problem.k) && aligned16(problem.v) && aligned16(problem.out) && aligned16(problem.cache);
 }
 
 cudaError_t attention_mma(const Attention<__nv_bfloat16>& problem, cudaStream_t stream) {
-  const bool small = problem.group <= 64;
-  if (problem.shape.head_dim > 128) return launch<4, 1, 32, 128, 4, 1>(problem, stream);
-  if (problem.shape.head_dim > 64) {
-    return small ? launch<4, 1, 64, 128, 3, 2>(problem, stream) : launch<8, 1, 64, 128, 4, 1>(problem, stream);
-  }
-  return small ? launch<4, 1, 64, 64, 4, 2>(problem, stream) : launch<8, 1, 64, 64, 4, 1>(problem, stream);
+  const int head_dim = problem.shape.head_dim;
+  if (head_dim <= 64) return launch<64, 64, 4, 4>(problem, stream);
+  if (head_dim <= 128) return launch<64, 128, 3, 3>(problem, stream);
+  int device = 0, room = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&room, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error != cudaSuccess) return error;
+  if (Layout<64, 128, 3, 2>::shared_bytes(head_dim) <= room) return launch<64, 128, 3, 2>(problem, stream);
+  return launch<32, 128, 4, 1>(problem, stream);
 }
 
 }  // namespace tamias

@@ -126,17 +126,11 @@ cudaError_t launch(const ColumnSums<__nv_bfloat16>& problem, cudaStream_t stream
   return cudaGetLastError();
 }
 
-template <class T>
-bool aligned(const HeadRows<T>& rows) {
-  return reinterpret_cast<uintptr_t>(rows.data) % 16 == 0 && rows.batch % 8 == 0 && rows.head % 8 == 0 &&
-         rows.row % 8 == 0;
-}
-
 }  // namespace
 
 bool column_sums_mma_fits(const ColumnSums<__nv_bfloat16>& problem) {
   return problem.shape.head_dim % 8 == 0 && problem.shape.head_dim <= 128 && problem.group <= 4096 &&
-         aligned(problem.q) && aligned(problem.k);
+         aligned16(problem.q) && aligned16(problem.k);
 }
 
 cudaError_t column_sums_mma(const ColumnSums<__nv_bfloat16>& problem, cudaStream_t stream) {

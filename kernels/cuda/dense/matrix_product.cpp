@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "../libraries/cublas_lt.h"
 #include "../runtime/device.h"
@@ -27,19 +28,25 @@ lt::Epilogue epilogue_of(const MatrixProduct& product) {
   return product.bias ? lt::kBias : lt::kPlain;
 }
 
-// cuBLASLt's matrices are column-major: it sees out^T = W x^T, where W needs the transposition.
+// cuBLASLt's matrices are column-major: it sees out^T = W x^T, where W needs the transposition unless it is given
+// transposed.
 class LtPlan final : public ProductPlan {
  public:
   LtPlan(const Device& device, const MatrixProduct& product) : handle_(lt::handle_of(device)) {
     const int32_t type = cuda_type(product.dtype);
     lt::check(library_.descriptor_create(&descriptor_, lt::kComputeF32, CUDA_R_32F), "planning a product");
-    set(lt::kTransposeA, lt::kTransposed);
-    set(lt::kTransposeB, lt::kAsIs);
+    set(lt::kTransposeA, product.weight_transposed ? lt::kAsIs : lt::kTransposed);
+    set(lt::kTransposeB, product.x_transposed ? lt::kTransposed : lt::kAsIs);
     set(lt::kEpilogue, epilogue_of(product));
     set_bias(product.bias);
-    layout(&weight_, type, product.depth, product.columns, product.weight_step);
-    layout(&x_, type, product.depth, product.rows, product.x_step);
-    layout(&out_, cuda_type(product.out_dtype), product.columns, product.rows, product.out_step);
+    layout(&weight_, type, product.columns, product.depth, product.weight_step, !product.weight_transposed);
+    layout(&x_, type, product.depth, product.rows, product.x_step, product.x_transposed);
+    layout(&out_, cuda_type(product.out_dtype), product.columns, product.rows, product.out_step, false);
+    if (product.count > 1) {
+      repeat(weight_, product.count, 0);
+      repeat(x_, product.count, product.x_distance);
+      repeat(out_, product.count, product.out_distance);
+    }
     find_algorithm(product);
   }
 
@@ -75,10 +82,17 @@ class LtPlan final : public ProductPlan {
     bias_ = bias;
   }
 
-  void layout(lt::Layout* layout, int32_t type, int64_t rows, int64_t columns, int64_t leading) {
+  void layout(lt::Layout* layout, int32_t type, int64_t rows, int64_t columns, int64_t leading, bool transposed) {
+    if (transposed) std::swap(rows, columns);
     lt::check(library_.layout_create(layout, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns),
                                      leading),
               "planning a product");
+  }
+
+  void repeat(lt::Layout layout, int64_t count, int64_t distance) {
+    const int32_t matrices = static_cast<int32_t>(count);
+    lt::check(library_.layout_set(layout, lt::kMatrices, &matrices, sizeof matrices), "planning a product");
+    lt::check(library_.layout_set(layout, lt::kDistance, &distance, sizeof distance), "planning a product");
   }
 
   void find_algorithm(const MatrixProduct& product) {
@@ -117,12 +131,12 @@ class LtPlan final : public ProductPlan {
   mutable const void* bias_ = nullptr;
 };
 
-using Key = std::array<int64_t, 14>;
+using Key = std::array<int64_t, 19>;
 
 Key key_of(const Device& device, const MatrixProduct& p) {
-  return {device.index(),     p.rows,        p.columns,          p.depth,        p.x_step,
-          p.weight_step,      p.out_step,    p.dtype,            p.out_dtype,    p.accumulate,
-          epilogue_of(p),     p.x_alignment, p.weight_alignment, p.out_alignment};
+  return {device.index(), p.rows,      p.columns,      p.depth,           p.x_step,      p.weight_step,      p.out_step,
+          p.dtype,        p.out_dtype, p.accumulate,   epilogue_of(p),    p.x_alignment, p.weight_alignment, p.out_alignment,
+          p.x_transposed, p.count,     p.x_distance,   p.out_distance,    p.weight_transposed};
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// out = x W^T by cuBLASLt. Plans are made once a shape.
+// out = x W^T by cuBLASLt, or a batch of them with one W. Plans are made once a shape.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -19,6 +19,10 @@ struct MatrixProduct {
   int64_t weight_step;
   void* out;
   int64_t out_step;
+  bool x_transposed = false;       // x is given as rows [depth, rows]
+  bool weight_transposed = false;  // weight is given as rows [depth, columns]
+  int64_t count = 1;               // of the batch; x and out at these distances, in elements
+  int64_t x_distance = 0, out_distance = 0;
   int32_t dtype, out_dtype;  // BF16 or F32; F32 gives F32
   uint32_t x_alignment, weight_alignment, out_alignment;  // of the addresses, in bytes
   bool accumulate;

@@ -20,6 +20,7 @@ Library load() {
   file.find(found.descriptor_set, "cublasLtMatmulDescSetAttribute");
   file.find(found.layout_create, "cublasLtMatrixLayoutCreate");
   file.find(found.layout_destroy, "cublasLtMatrixLayoutDestroy");
+  file.find(found.layout_set, "cublasLtMatrixLayoutSetAttribute");
   file.find(found.preference_create, "cublasLtMatmulPreferenceCreate");
   file.find(found.preference_destroy, "cublasLtMatmulPreferenceDestroy");
   file.find(found.preference_set, "cublasLtMatmulPreferenceSetAttribute");

@@ -16,6 +16,7 @@ enum Operation : int32_t { kAsIs = 0, kTransposed = 1 };
 enum ComputeType : int32_t { kComputeF32 = 68 };
 enum DescriptorAttribute : int32_t { kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8 };
 enum Epilogue : int32_t { kPlain = 1, kBias = 4, kGelu = 32, kGeluBias = 36 };
+enum LayoutAttribute : int32_t { kMatrices = 5, kDistance = 6 };
 enum PreferenceAttribute : int32_t {
   kMostWorkspace = 1,
   kReductionSchemes = 3,
@@ -51,6 +52,7 @@ struct Library {
   int32_t (*descriptor_set)(Descriptor, int32_t attribute, const void* value, size_t bytes);
   int32_t (*layout_create)(Layout*, int32_t type, uint64_t rows, uint64_t columns, int64_t leading);
   int32_t (*layout_destroy)(Layout);
+  int32_t (*layout_set)(Layout, int32_t attribute, const void* value, size_t bytes);
   int32_t (*preference_create)(Preference*);
   int32_t (*preference_destroy)(Preference);
   int32_t (*preference_set)(Preference, int32_t attribute, const void* value, size_t bytes);

@@ -1,6 +1,7 @@
 // mlp_refresh_fc1, mlp_refresh_fc2, mlp_delta_fc1, mlp_delta_fc2.
 #include "common/checks/mlp.h"
 #include "common/dispatch.h"
+#include "dense_second_layer.h"
 #include "mlp_any.h"
 #include "mlp_problem.h"
 #include "runtime/check.h"
@@ -179,6 +180,13 @@ void first_layer(Op& op, const FirstLayerArguments& layer) {
 
 void second_layer(Op& op, const SecondLayerArguments& layer) {
   if (layer.out.empty()) return;
+  if (!layer.mask) {
+    Scratch space;
+    if (const auto dense = DenseSecondLayer::plan(op, layer, space)) {
+      op.workspace(space);
+      return op.submit([dense = *dense](const Run& run) { dense.run(run); });
+    }
+  }
   with_type(layer.slabs.dtype, [&](auto activations) {
     with_type(layer.w2t.dtype, [&](auto weights) {
       using T = typename decltype(activations)::Type;

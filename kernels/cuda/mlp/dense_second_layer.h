@@ -1,0 +1,37 @@
+// mlp_refresh_fc2 by cuBLASLt: the full groups of a batch as one batch of products, a short last group as another.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "../dense/matrix_product.h"
+#include "common/checks/mlp.h"
+
+namespace tamias {
+
+class DenseSecondLayer {
+ public:
+  // None where types or places do not suit cuBLASLt. `space`: takes the scratch memory it will use.
+  static std::optional<DenseSecondLayer> plan(const Op& op, const SecondLayerArguments& layer, Scratch& space);
+
+  void run(const Run& run) const;
+
+ private:
+  struct Part {
+    MatrixProduct product;  // of the first batch
+    std::shared_ptr<const ProductPlan> plan;
+  };
+
+  explicit DenseSecondLayer(const SecondLayerArguments& layer) : layer_(layer) {}
+
+  Part part(int64_t first_group, int64_t groups, int64_t tokens) const;
+  bool add(const Op& op, const Part& part);
+
+  SecondLayerArguments layer_;
+  std::vector<Part> parts_;
+  bool packs_bias_ = false;
+  size_t bias_ = 0, workspace_ = 0;
+};
+
+}  // namespace tamias
