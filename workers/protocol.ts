@@ -3,14 +3,14 @@ import type { GenerateEvent } from "../src/pipeline/events.ts";
 import type { OpenOptions } from "../src/pipeline/open.ts";
 import type { GenerateOptions } from "../src/pipeline/options.ts";
 
-/** What a denoise worker is told. `request` names a generation. */
+/** What the Worker or process that owns a model is told. `request` names a generation. */
 export type ToWorker =
   | { readonly type: "open"; readonly options: OpenOptions }
   | { readonly type: "generate"; readonly request: number; readonly options: Omit<GenerateOptions, "signal"> }
   | { readonly type: "abort"; readonly request: number }
   | { readonly type: "close" };
 
-/** What a denoise worker tells. Every request ends in exactly one `done` or `failed`. */
+/** What it tells. Every request ends in exactly one `done` or `failed`. */
 export type FromWorker =
   | { readonly type: "opened"; readonly model: string; readonly device: string }
   | { readonly type: "refused"; readonly error: PlainError }
