@@ -2,6 +2,7 @@ import { TamiasError } from "../ffi/errors.ts";
 import type { GenerateEvent } from "../src/pipeline/events.ts";
 import type { OpenOptions } from "../src/pipeline/open.ts";
 import type { GenerateOptions } from "../src/pipeline/options.ts";
+import { Mailbox } from "./mailbox.ts";
 import { fromPlainError, type FromWorker, toPlainError, type ToWorker } from "./protocol.ts";
 
 /** A model opened in another thread or process; used as `Tamias` is. */
@@ -18,7 +19,7 @@ export interface RemoteTamias extends AsyncDisposable {
 /** The end of `protocol.ts` that asks, whatever carries the messages. */
 export class Connection {
   readonly #tell: (message: ToWorker) => void;
-  readonly #requests = new Map<number, Mailbox>();
+  readonly #requests = new Map<number, Mailbox<Answer>>();
   readonly #opened = Promise.withResolvers<{ model: string; device: string }>();
   readonly #closed = Promise.withResolvers<void>();
   #failure: TamiasError | undefined;
@@ -39,7 +40,7 @@ export class Connection {
   async *generate({ signal, ...options }: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
     if (this.#failure) throw this.#failure;
     const request = this.#nextRequest++;
-    const mailbox = new Mailbox();
+    const mailbox = new Mailbox<Answer>();
     this.#requests.set(request, mailbox);
     const abort = () => this.#tell({ type: "abort", request });
     this.#tell({ type: "generate", request, options });
@@ -93,24 +94,3 @@ export class Connection {
 }
 
 type Answer = Extract<FromWorker, { request: number }>;
-
-/** Messages in the order they came, for one reader. */
-class Mailbox {
-  readonly #messages: Answer[] = [];
-  #reader: ((message: Answer) => void) | undefined;
-
-  put(message: Answer): void {
-    const reader = this.#reader;
-    this.#reader = undefined;
-    if (reader) reader(message);
-    else this.#messages.push(message);
-  }
-
-  next(): Promise<Answer> {
-    const message = this.#messages.shift();
-    if (message) return Promise.resolve(message);
-    return new Promise((resolve) => {
-      this.#reader = resolve;
-    });
-  }
-}

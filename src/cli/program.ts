@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { batchCommand } from "./commands/batch.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { modelsCommand } from "./commands/models.ts";
 import { policiesCommand } from "./commands/policies.ts";
@@ -45,7 +46,7 @@ function makeProgram(context: CliContext, finish: (code: number) => void): Comma
       writeErr: (text) => context.stderr.write(text),
       outputError: (text, write) => write(text.replace(/^error: /, "tamias: ")),
     });
-  for (const makeCommand of [generateCommand, verifyCommand, modelsCommand, policiesCommand]) {
+  for (const makeCommand of [generateCommand, batchCommand, verifyCommand, modelsCommand, policiesCommand]) {
     const command = makeCommand(context, finish);
     inheritSettings(program, command);
     program.addCommand(command);
