@@ -8,9 +8,16 @@ import type { Mlp, Ops, QueryKeyValue } from "../nn/index.ts";
 export interface Modules {
   /**
    * Attention of one layer. `project` fills and returns q, k, v; it is not called when their product is reused.
-   * @param out [batch, heads, tokens, headDim], any strides
+   * @param out [batch, heads, tokens, headDim], any strides; like q, k and v it is read for a while after its disposal,
+   * and must not be overwritten
    */
   attention(layer: number, project: () => QueryKeyValue, scale: number, out: DeviceTensor): void;
+
+  /**
+   * Tells early what `mlp` of the same layer will be given, so that what is chosen from it may be chosen beside the
+   * attention between the two. Only where a network knows it before its attention.
+   */
+  prepareMlp(layer: number, x: DeviceTensor, mlp: Mlp): void;
 
   /**
    * Two dense layers with an activation between them.
@@ -24,6 +31,7 @@ export interface Modules {
 export function denseModules(ops: Ops): Modules {
   return {
     attention: (_layer, project, scale, out) => ops.attention(project(), out, { scale }),
+    prepareMlp: () => {},
     mlp: (_layer, x, mlp, out) => mlp.dense(ops, x, out),
   };
 }

@@ -22,6 +22,7 @@ export const generateSchema = z.strictObject({
   policy: z.union([z.string(), z.record(z.string(), z.unknown())]).default("balanced"),
   previewEvery: z.int().min(0).max(1000).default(0),
   recordColumns: z.boolean().default(false),
+  trace: z.boolean().default(false),
   signal: z.instanceof(AbortSignal).optional(),
 });
 
@@ -42,6 +43,8 @@ export interface GenerateOptions {
   readonly previewEvery?: number | undefined;
   /** Adds to each step which columns were recomputed (reads masks back; a little slower). */
   readonly recordColumns?: boolean | undefined;
+  /** Tells at the end when each op of both streams ran (a little slower). */
+  readonly trace?: boolean | undefined;
   /** Stops within one step with a TamiasError `aborted`. */
   readonly signal?: AbortSignal | undefined;
 }

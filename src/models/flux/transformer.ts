@@ -411,6 +411,8 @@ function runSingleBlock(run: LayerRun, layer: number, block: SingleBlock, states
   using normed = ops.temporary(states.shape);
   ops.layerNorm(states, normed, EPSILON, { scale: scale!, shift: shift! });
 
+  modules.prepareMlp(layer, normed, block.mlp);
+
   using projected = new ProjectedTokens(run, batch, tokens);
   using attended = ops.temporary(states.shape);
   const project = () => {
