@@ -132,16 +132,15 @@ export class MlpCache implements Disposable {
 
   /** Chooses masks from this step's input; then the means of what this step recomputes are today's. */
   #choose(work: SideWork, x: DeviceTensor, mlp: Mlp, chosen: readonly Mask[], always?: Uint8Array): void {
-    const ops = this.#ops;
     const { batch, group, columns } = this.#mask.shape;
     const groups = groupCount(this.#mask.shape);
     const width = x.shape[2] ?? 0;
-    const { norms } = mlp.columns(ops);
-    using tokenMeans = ops.temporary([batch, groups, width], "f32");
-    ops.blockMeans(x, group, tokenMeans);
+    const { norms } = mlp.columns(this.#ops);
     const recomputed = this.#mask;
     this.#isChosen = true;
-    this.#job = work.start([tokenMeans], (side) => {
+    this.#job = work.start([x], (side) => {
+      using tokenMeans = side.temporary([batch, groups, width], "f32");
+      side.blockMeans(x, group, tokenMeans);
       // The first layer is linear: its mean pre-activation is the layer applied to the mean token.
       using typedMeans = side.temporary([batch, groups, width]);
       side.copy(tokenMeans, typedMeans);

@@ -3,19 +3,19 @@ import type { Mlp, Ops, QueryKeyValue } from "../nn/index.ts";
 
 /**
  * The two kinds of module a transformer layer is made of, as a network asks for them. A network does not know whether
- * they run dense, column-sparse or from a cache.
+ * they run dense, column-sparse or from a cache. What it hands over (q, k, v, x, and attention's out) it may dispose at
+ * once but must not overwrite: a second stream may read it for a while.
  */
 export interface Modules {
   /**
    * Attention of one layer. `project` fills and returns q, k, v; it is not called when their product is reused.
-   * @param out [batch, heads, tokens, headDim], any strides; like q, k and v it is read for a while after its disposal,
-   * and must not be overwritten
+   * @param out [batch, heads, tokens, headDim], any strides
    */
   attention(layer: number, project: () => QueryKeyValue, scale: number, out: DeviceTensor): void;
 
   /**
-   * Tells early what `mlp` of the same layer will be given, so that what is chosen from it may be chosen beside the
-   * attention between the two. Only where a network knows it before its attention.
+   * Tells early what `mlp` of the same layer will be given, so that what is chosen from it is chosen beside the work
+   * between the two. Where there is none, `mlp` alone will do.
    */
   prepareMlp(layer: number, x: DeviceTensor, mlp: Mlp): void;
 

@@ -1,10 +1,11 @@
-import { Device, RemoteStream, type Stream, TamiasError } from "../../ffi/index.ts";
+import { Device, type Stream, TamiasError } from "../../ffi/index.ts";
 import { findPolicy } from "../delta/policies/index.ts";
 import { Ops } from "../nn/index.ts";
 import type { GenerateEvent, Settings } from "./events.ts";
 import { checkSize, FluxPipeline, type FluxRequest } from "./flux.ts";
 import { findModel } from "./models.ts";
 import { checkOptions, type GenerateOptions } from "./options.ts";
+import { openSideStream } from "./side-stream.ts";
 import { Turnstile } from "./turnstile.ts";
 
 export interface OpenOptions {
@@ -22,9 +23,6 @@ export interface OpenOptions {
 }
 
 const DEFAULT_ORDER = "serial";
-
-/** Runs the calls of the second stream. It lies above this layer, as programs do. */
-const maskWorker = new URL("../../workers/mask-worker.ts", import.meta.url);
 
 /**
  * Opens a model: loads its weights onto a device.
@@ -45,7 +43,7 @@ export async function open(options: OpenOptions): Promise<Tamias> {
   const ops = opened.use(new Ops(stream));
   let sideOps: Ops | undefined;
   if (order === "overlap") {
-    const side = opened.use(await RemoteStream.open(device, maskWorker));
+    const side = opened.use(await openSideStream(device));
     sideOps = opened.use(new Ops(side));
   }
   const pipeline = opened.use(await FluxPipeline.load(ops, entry.folder, sideOps));
