@@ -140,6 +140,11 @@ export class Device implements Disposable {
   }
 }
 
+/** How many devices of a backend there are; "auto": of the one that would be opened. */
+export async function countDevices(backend: Backend | "auto"): Promise<number> {
+  return deviceCount(backend === "auto" ? await firstUsableLibrary() : await NativeLibrary.open(backend));
+}
+
 async function firstUsableLibrary(): Promise<NativeLibrary> {
   try {
     const cuda = await NativeLibrary.open("cuda");

@@ -1,5 +1,5 @@
 export { Allocation } from "./allocation.ts";
-export { Device, type DeviceInfo, type DeviceOptions } from "./device.ts";
+export { countDevices, Device, type DeviceInfo, type DeviceOptions } from "./device.ts";
 export { type DType, dtypes } from "./dtype.ts";
 export { TamiasError } from "./errors.ts";
 export { Event } from "./event.ts";

@@ -103,14 +103,17 @@ export class DeltaRun implements Disposable {
     const pending = this.#pending;
     this.#pending = [];
     const snapshot = this.#counts.snapshot();
-    const countLate = this.#side.takeLate();
+    const waits = this.#side.takeWaits();
     return {
       read: () => {
         const countsOf = snapshot.read(this.#reader);
         const cells = pending.map((cell) => this.#reportCell(cell, countsOf));
-        return { ...summarise(pending, cells), lateMasks: countLate() };
+        return { ...summarise(pending, cells), lateMasks: waits.countLate() };
       },
-      [Symbol.dispose]: () => snapshot[Symbol.dispose](),
+      [Symbol.dispose]: () => {
+        snapshot[Symbol.dispose]();
+        waits[Symbol.dispose]();
+      },
     };
   }
 

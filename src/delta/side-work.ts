@@ -10,8 +10,14 @@ export interface SideWork extends Disposable {
    */
   start(inputs: readonly DeviceTensor[], queue: (ops: Ops) => void): SideJob;
 
-  /** Counts the jobs that a step had to wait for. Call it when the step is queued; the function when it is reached. */
-  takeLate(): () => number;
+  /** The waits of the step that has just been queued. */
+  takeWaits(): StepWaits;
+}
+
+/** Where a step waits for jobs, if they are late. */
+export interface StepWaits extends Disposable {
+  /** How many were; call it once the step is reached. */
+  countLate(): number;
 }
 
 export interface SideJob {
@@ -34,8 +40,8 @@ export class InlineWork implements SideWork {
     return done;
   }
 
-  takeLate(): () => number {
-    return () => 0;
+  takeWaits(): StepWaits {
+    return { countLate: () => 0, [Symbol.dispose]() {} };
   }
 
   [Symbol.dispose](): void {}
@@ -51,6 +57,9 @@ export class OverlappedWork implements SideWork {
   /** Oldest first. */
   readonly #jobs: StreamJob[] = [];
   #waits: Wait[] = [];
+  /** Events that nobody waits for any more. */
+  readonly #spare: Event[] = [];
+  #isDisposed = false;
 
   constructor(main: Ops, side: Ops) {
     this.#main = main;
@@ -60,9 +69,7 @@ export class OverlappedWork implements SideWork {
   start(inputs: readonly DeviceTensor[], queue: (ops: Ops) => void): SideJob {
     while (this.#jobs[0]?.isOver) this.#settle(this.#jobs[0]);
     while (this.#jobs.length >= MAX_JOBS) this.#settle(this.#jobs[0]!);
-    const device = this.#main.stream.device;
-    const began = device.createEvent();
-    const ended = device.createEvent();
+    const [began, ended] = [this.#event(), this.#event()];
     const releases = inputs.map((tensor) => this.#main.hold(tensor));
     began.record(this.#main.stream);
     this.#side.stream.waitFor(began);
@@ -73,17 +80,14 @@ export class OverlappedWork implements SideWork {
     return job;
   }
 
-  takeLate(): () => number {
+  takeWaits(): StepWaits {
     const waits = this.#waits;
     this.#waits = [];
-    return () => {
-      let late = 0;
-      for (const { arrived, ended } of waits) {
-        if (arrived.secondsUntil(ended) > 0) late++;
-        arrived[Symbol.dispose]();
-        ended[Symbol.dispose]();
-      }
-      return late;
+    return {
+      countLate: () => waits.filter(({ arrived, ended }) => arrived.secondsUntil(ended) > 0).length,
+      [Symbol.dispose]: () => {
+        for (const { arrived, ended } of waits.splice(0)) this.#giveBack(arrived, ended);
+      },
     };
   }
 
@@ -94,24 +98,33 @@ export class OverlappedWork implements SideWork {
     } finally {
       while (this.#jobs.length > 0) this.#settle(this.#jobs[0]!);
     }
-    for (const { arrived, ended } of this.#waits.splice(0)) {
-      arrived[Symbol.dispose]();
-      ended[Symbol.dispose]();
-    }
+    this.#isDisposed = true;
+    for (const { arrived, ended } of this.#waits.splice(0)) this.#giveBack(arrived, ended);
+    this.#giveBack(...this.#spare.splice(0));
   }
 
   /** The main stream waits for the job unless it is over already; then nobody needs its inputs any more. */
   #settle(job: StreamJob): void {
     this.#jobs.splice(this.#jobs.indexOf(job), 1);
     job.untilIssued();
-    if (job.ended.isReached) job.ended[Symbol.dispose]();
+    if (job.ended.isReached) this.#giveBack(job.ended);
     else {
-      const arrived = this.#main.stream.device.createEvent();
+      const arrived = this.#event();
       arrived.record(this.#main.stream);
       this.#main.stream.waitFor(job.ended);
       this.#waits.push({ arrived, ended: job.ended });
     }
+    this.#giveBack(job.began);
     job.release();
+  }
+
+  #event(): Event {
+    return this.#spare.pop() ?? this.#main.stream.device.createEvent();
+  }
+
+  #giveBack(...events: Event[]): void {
+    if (!this.#isDisposed) this.#spare.push(...events);
+    else for (const event of events) event[Symbol.dispose]();
   }
 }
 
@@ -122,8 +135,8 @@ interface Wait {
 }
 
 class StreamJob implements SideJob {
+  readonly began: Event;
   readonly ended: Event;
-  readonly #began: Event;
   readonly #side: Ops;
   readonly #position: number;
   readonly #releases: readonly (() => void)[];
@@ -132,7 +145,7 @@ class StreamJob implements SideJob {
 
   constructor(side: Ops, began: Event, ended: Event, releases: readonly (() => void)[], settle: () => void) {
     this.#side = side;
-    this.#began = began;
+    this.began = began;
     this.ended = ended;
     this.#position = side.stream.position;
     this.#releases = releases;
@@ -153,7 +166,6 @@ class StreamJob implements SideJob {
 
   release(): void {
     this.#isSettled = true;
-    this.#began[Symbol.dispose]();
     for (const release of this.#releases) release();
   }
 }

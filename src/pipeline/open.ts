@@ -13,6 +13,8 @@ export interface OpenOptions {
   readonly model: string;
   /** `auto` (default): the first CUDA device where there is one, else the CPU. */
   readonly device?: "auto" | "cpu" | "cuda" | undefined;
+  /** Which of several CUDA devices; default 0. */
+  readonly index?: number | undefined;
   /** CPU threads; default: all cores. */
   readonly threads?: number | undefined;
   /**
@@ -22,27 +24,28 @@ export interface OpenOptions {
   readonly pipeline?: "overlap" | "serial" | undefined;
 }
 
-const DEFAULT_ORDER = "serial";
+/** On the CPU both orders share the same cores. */
+const defaultPipelines = { cpu: "serial", cuda: "serial" } as const;
 
 /**
  * Opens a model: loads its weights onto a device.
  * @throws TamiasError `not_found`, `bad_weights`, `unsupported`, `out_of_memory` …
  */
 export async function open(options: OpenOptions): Promise<Tamias> {
-  const { model, device: backend = "auto", threads, pipeline: order = DEFAULT_ORDER } = options;
+  const { model, device: backend = "auto", index, threads, pipeline: order } = options;
   if (typeof model !== "string" || model === "")
     throw new TamiasError("bad_input", "model: give the name of a model or the path of its folder.");
   if (!["auto", "cpu", "cuda"].includes(backend))
     throw new TamiasError("bad_input", `device: "${backend}" is none of auto, cpu, cuda.`);
-  if (!["overlap", "serial"].includes(order))
+  if (order && !["overlap", "serial"].includes(order))
     throw new TamiasError("bad_input", `pipeline: "${order}" is neither overlap nor serial.`);
   const entry = await findModel(model);
   using opened = new DisposableStack();
-  const device = opened.use(await Device.open({ backend, threads }));
+  const device = opened.use(await Device.open({ backend, index, threads }));
   const stream: Stream = opened.use(device.createStream());
   const ops = opened.use(new Ops(stream));
   let sideOps: Ops | undefined;
-  if (order === "overlap") {
+  if ((order ?? defaultPipelines[device.backend]) === "overlap") {
     const side = opened.use(await openSideStream(device));
     sideOps = opened.use(new Ops(side));
   }

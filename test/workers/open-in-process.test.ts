@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { ResultEvent } from "../../src/pipeline/events.ts";
 import { open } from "../../src/pipeline/open.ts";
 import { openInProcess } from "../../workers/open-in-process.ts";
+import { openInWorker } from "../../workers/open-in-worker.ts";
 import { makeTinyModel } from "../support/tiny-model.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
@@ -38,6 +39,17 @@ test("a process makes the picture that the same request makes in this one", asyn
   const events = await Array.fromAsync(there.generate({ ...request, previewEvery: 3 }));
   expect(events.map(({ type }) => type).join(" ")).toBe("start step step step preview step result");
   expect((events.at(-1) as ResultEvent).rgb).toEqual(ours.rgb);
+});
+
+test("masks beside the denoising, in a process and in a Worker, change nothing", async () => {
+  await using here = await open(options);
+  const ours = (await Array.fromAsync(here.generate(request))).at(-1) as ResultEvent;
+  for (const elsewhere of [openInProcess, openInWorker]) {
+    await using there = await elsewhere({ ...options, pipeline: "overlap" });
+    const events = await Array.fromAsync(there.generate({ ...request, trace: true }));
+    expect((events.at(-1) as ResultEvent).rgb).toEqual(ours.rgb);
+    expect(events.at(-2)?.type).toBe("trace");
+  }
 });
 
 test("a signal stops it within one step, leaving the loop frees it, and it goes on", async () => {

@@ -1,3 +1,4 @@
+import { countDevices } from "../../ffi/index.ts";
 import { TamiasError, type TamiasErrorCode, throwIfAborted } from "../../ffi/errors.ts";
 import type { OpenOptions } from "../../src/pipeline/open.ts";
 import { untilAborted } from "../../src/pipeline/until-aborted.ts";
@@ -30,8 +31,9 @@ export class Pool {
     const stop = new AbortController();
     const signal = AbortSignal.any([this.#options.signal, stop.signal]);
     let failure: unknown;
-    const workers = Array.from({ length: this.#options.size }, () =>
-      this.#work(signal).catch((error: unknown) => {
+    const devices = Math.max(1, await countDevices(this.#options.open.device ?? "auto"));
+    const workers = Array.from({ length: this.#options.size }, (_, worker) =>
+      this.#work(worker % devices, signal).catch((error: unknown) => {
         failure ??= error;
         stop.abort();
       }),
@@ -41,7 +43,7 @@ export class Pool {
     if (failure) throw failure;
   }
 
-  async #work(signal: AbortSignal): Promise<void> {
+  async #work(index: number, signal: AbortSignal): Promise<void> {
     const { queue } = this.#options;
     let opened: { model: string; tamias: RemoteTamias } | undefined;
     try {
@@ -52,7 +54,7 @@ export class Pool {
         if (opened?.model !== task.model) {
           await opened?.tamias.close();
           opened = undefined;
-          const tamias = await this.#open(task, signal);
+          const tamias = await this.#open(task, index, signal);
           if (tamias === "failed") continue;
           if (tamias === "retired") return;
           opened = { model: task.model, tamias };
@@ -67,10 +69,11 @@ export class Pool {
 
   async #open(
     { id, line, losses, model }: ClaimedTask,
+    index: number,
     signal: AbortSignal,
   ): Promise<RemoteTamias | "failed" | "retired"> {
     const { queue, open } = this.#options;
-    const opening = openInProcess({ ...open, model });
+    const opening = openInProcess({ ...open, index, model });
     try {
       return await untilAborted(opening, signal);
     } catch (error) {

@@ -1,5 +1,6 @@
 import type { JsMsg } from "@nats-io/jetstream";
 import { setTimeout as sleep } from "node:timers/promises";
+import { countDevices } from "../../../ffi/index.ts";
 import { TamiasError, throwIfAborted } from "../../../ffi/errors.ts";
 import { encodePng } from "../../../src/media/png.ts";
 import type { PreviewEvent, StepEvent } from "../../../src/pipeline/events.ts";
@@ -223,9 +224,14 @@ export async function serveQueue(
   const stop = new AbortController();
   const any = AbortSignal.any([signal, stop.signal]);
   let failure: unknown;
+  const devices = workers === 0 ? 1 : Math.max(1, await countDevices(open.device ?? "auto"));
   await Promise.all(
-    Array.from({ length: workers }, () =>
-      new QueueWorker(server, open, { signal: any, ...(tell ? { tell } : {}) })
+    Array.from({ length: workers }, (_, worker) =>
+      new QueueWorker(
+        server,
+        { ...open, index: worker % devices },
+        { signal: any, ...(tell ? { tell } : {}) },
+      )
         .run()
         .catch((error: unknown) => {
           if (!(error instanceof TamiasError && error.code === "aborted")) failure ??= error;
