@@ -153,17 +153,15 @@ async function runOnServer({
   ]);
   await using server = await QueueServer.open({ url });
   const over = new AbortController();
-  const own = serveQueue(server, open, {
-    workers,
-    signal: AbortSignal.any([shared.signal, over.signal]),
-  });
+  const signal = AbortSignal.any([shared.signal, over.signal]);
+  const own = serveQueue(server, open, { workers, signal });
+  const work = new QueuePool({ ...shared, signal, server, threads: open.threads }).run();
   try {
-    const work = new QueuePool({ ...shared, server, threads: open.threads }).run();
     // Own workers end before the work only when they cannot go on.
     await Promise.race([work, own.then(() => work)]);
   } finally {
     over.abort();
-    await own.catch(() => {});
+    await Promise.allSettled([own, work]);
   }
 }
 

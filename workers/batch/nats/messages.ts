@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { PlainError } from "../../protocol.ts";
 import type { BatchTask } from "../job.ts";
 import type { DoneRecord, FailedRecord } from "../record.ts";
 
@@ -39,7 +40,7 @@ export type ProgressMessage =
       /** PNG, base64 */
       readonly png: string;
     }
-  | { readonly type: "retry"; readonly id: string; readonly message: string };
+  | { readonly type: "retry"; readonly id: string; readonly error: PlainError };
 
 const taskSchema = z.object({
   batch: z.string().regex(/^[0-9a-f-]+$/),
@@ -61,11 +62,15 @@ const endSchema = z.union([
 const progressSchema = z.discriminatedUnion("type", [
   z.object({ type: z.literal("step"), id: z.string(), step: z.int(), steps: z.int() }),
   z.object({ type: z.literal("preview"), id: z.string(), step: z.int(), png: z.string() }),
-  z.object({ type: z.literal("retry"), id: z.string(), message: z.string() }),
+  z.object({
+    type: z.literal("retry"),
+    id: z.string(),
+    error: z.looseObject({ code: z.string(), message: z.string() }),
+  }),
 ]);
 
 /** undefined: no message of this program. */
 export const readTask = (json: unknown) => taskSchema.safeParse(json).data as TaskMessage | undefined;
 export const readResult = (json: unknown) => endSchema.safeParse(json).data as ResultMessage | undefined;
-export const readProgress = (json: unknown): ProgressMessage | undefined =>
-  progressSchema.safeParse(json).data;
+export const readProgress = (json: unknown) =>
+  progressSchema.safeParse(json).data as ProgressMessage | undefined;

@@ -32,10 +32,14 @@ export class QueuePool {
   /** Raised by each run of the batch, so that what a later run publishes again is no repetition to the server. */
   readonly #run: number;
   readonly #consumer: string;
+  /** Ends what is still going on when a part of the run has failed. */
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
 
   constructor(options: QueuePoolOptions) {
     const { queue } = options;
     this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
     this.#batch = queue.note("batch") ?? crypto.randomUUID();
     this.#run = Number(queue.note("run") ?? 0) + 1;
     this.#consumer = `batch-${this.#batch}`;
@@ -45,7 +49,8 @@ export class QueuePool {
 
   /** @throws TamiasError `aborted`; what stopped the whole batch */
   async run(): Promise<void> {
-    const { server, signal } = this.#options;
+    const { server } = this.#options;
+    const signal = this.#signal;
     const progress = server.connection.subscribe(progressSubject(this.#batch), {
       callback: (_error, message) => this.#progress(message.data),
     });
@@ -66,6 +71,7 @@ export class QueuePool {
       ]);
       isOver = true;
     } finally {
+      this.#stop.abort();
       progress.unsubscribe();
       await this.#withdraw(isOver);
     }
@@ -74,7 +80,8 @@ export class QueuePool {
   /** An earlier run was killed: its results first, then what it had asked for is asked for anew. */
   async #takeOver(): Promise<void> {
     await this.#cancel();
-    const { server, signal } = this.#options;
+    const { server } = this.#options;
+    const signal = this.#signal;
     const left = async () => {
       const info = await insist(signal, () => server.manager.consumers.info(RESULTS_STREAM, this.#consumer));
       return info.num_pending + info.num_ack_pending;
@@ -86,26 +93,26 @@ export class QueuePool {
   }
 
   async #publishAll(): Promise<void> {
-    const { queue, server, signal, threads, previewEvery } = this.#options;
+    const { queue, server, threads, previewEvery } = this.#options;
     for (let claimed = queue.claim(undefined); claimed; claimed = queue.claim(undefined)) {
       const { losses: _, ...task } = claimed;
       const message: TaskMessage = { batch: this.#batch, threads, previewEvery, task };
       const messageId = `${this.#batch}:${this.#run}:${task.id}`;
-      await server.publish(taskSubject(this.#batch), message, messageId, signal);
+      await server.publish(taskSubject(this.#batch), message, messageId, this.#signal);
     }
   }
 
   async #collect(isOver: () => boolean): Promise<void> {
     while (!isOver()) {
-      throwIfAborted(this.#options.signal);
+      throwIfAborted(this.#signal);
       const message = await this.#nextResult(ASK_MILLISECONDS);
       if (message) await this.#takeIn(message);
     }
   }
 
   async #nextResult(expires: number): Promise<JsMsg | null> {
-    const { server, signal } = this.#options;
-    return insist(signal, async () => {
+    const { server } = this.#options;
+    return insist(this.#signal, async () => {
       const consumer = await server.jetstream.consumers.get(RESULTS_STREAM, this.#consumer);
       return consumer.next({ expires });
     });
@@ -152,11 +159,7 @@ export class QueuePool {
         return tally.step(message.id, message.step, message.steps);
       case "retry":
         tally.forget(message.id);
-        return tell({
-          type: "retry",
-          id: message.id,
-          error: { code: "device_lost", message: message.message },
-        });
+        return tell({ type: "retry", id: message.id, error: message.error });
       case "preview":
         return tell({
           type: "preview",

@@ -1,7 +1,7 @@
 import type { JsMsg } from "@nats-io/jetstream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { countDevices } from "../../../ffi/index.ts";
-import { TamiasError, throwIfAborted } from "../../../ffi/errors.ts";
+import { TamiasError, type TamiasErrorCode, throwIfAborted } from "../../../ffi/errors.ts";
 import { encodePng } from "../../../src/media/png.ts";
 import type { PreviewEvent, StepEvent } from "../../../src/pipeline/events.ts";
 import type { OpenOptions } from "../../../src/pipeline/open.ts";
@@ -26,6 +26,8 @@ import { insist, type QueueServer } from "./server.ts";
 
 /** Workers that may take a task before it counts as failed: processes die on it, or hosts lack its model. */
 const MAX_DELIVERIES = 5;
+/** Errors that another worker, or this one later, may be spared. */
+const passing = new Set<TamiasErrorCode>(["device_lost", "not_found", "out_of_memory"]);
 const ANOTHER_TRY_MILLISECONDS = 500;
 const ASK_MILLISECONDS = 5000;
 /** What a server takes as one message, less room for headers. */
@@ -127,14 +129,13 @@ export class QueueWorker {
       });
     } catch (error) {
       throwIfAborted(signal);
-      const { code, message: reason } = toPlainError(error);
-      const mayPass = code === "device_lost" || code === "not_found" || code === "out_of_memory";
-      if (mayPass && message.info.deliveryCount < MAX_DELIVERIES) {
-        this.#progress(batch, { type: "retry", id: task.id, message: reason });
+      const plain = toPlainError(error);
+      if (passing.has(plain.code) && message.info.deliveryCount < MAX_DELIVERIES) {
+        this.#progress(batch, { type: "retry", id: task.id, error: plain });
         return message.nak(ANOTHER_TRY_MILLISECONDS);
       }
-      this.#tell({ type: "failed", id: task.id, message: reason });
-      const failed = { status: "failed", id: task.id, line: task.line, error: toPlainError(error) } as const;
+      this.#tell({ type: "failed", id: task.id, message: plain.message });
+      const failed = { status: "failed", id: task.id, line: task.line, error: plain } as const;
       return this.#finish(message, order, failed, signal);
     }
     const { png, record } = made;
