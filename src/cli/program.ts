@@ -2,11 +2,12 @@ import { Command, CommanderError } from "commander";
 import { generateCommand } from "./commands/generate.ts";
 import { modelsCommand } from "./commands/models.ts";
 import { policiesCommand } from "./commands/policies.ts";
+import { serveCommand } from "./commands/serve.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import type { CliContext } from "./context.ts";
 import { describeError, type ErrorReport } from "./error-report.ts";
 import { exitCode } from "./exit-code.ts";
-import { version } from "./version.ts";
+import { version } from "../version.ts";
 
 /**
  * Runs one command line; never throws.
@@ -45,7 +46,7 @@ function makeProgram(context: CliContext, finish: (code: number) => void): Comma
       writeErr: (text) => context.stderr.write(text),
       outputError: (text, write) => write(text.replace(/^error: /, "tamias: ")),
     });
-  for (const makeCommand of [generateCommand, verifyCommand, modelsCommand, policiesCommand]) {
+  for (const makeCommand of [generateCommand, serveCommand, verifyCommand, modelsCommand, policiesCommand]) {
     const command = makeCommand(context, finish);
     inheritSettings(program, command);
     program.addCommand(command);

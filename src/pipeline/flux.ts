@@ -25,7 +25,8 @@ const CLIP_TOKENS = 77;
 export interface FluxRequest {
   readonly settings: Settings;
   readonly policy: Policy;
-  readonly previewEvery: number;
+  /** Whether a preview is to follow a step (0-based); the last step has the result instead. */
+  wantsPreview(step: number): boolean;
   readonly recordColumns: boolean;
   readonly signal: AbortSignal | undefined;
 }
@@ -107,7 +108,7 @@ export class FluxPipeline implements Disposable {
   async *generate({
     settings,
     policy,
-    previewEvery,
+    wantsPreview,
     recordColumns,
     signal,
   }: FluxRequest): AsyncGenerator<GenerateEvent> {
@@ -172,8 +173,8 @@ export class FluxPipeline implements Disposable {
         );
         line?.record(velocity, sigma);
       }
-      const wantsPreview = previewEvery > 0 && (step + 1) % previewEvery === 0 && step + 1 < settings.steps;
-      using estimate = wantsPreview ? ops.temporary(shape, "f32") : undefined;
+      const estimates = step + 1 < settings.steps && wantsPreview(step);
+      using estimate = estimates ? ops.temporary(shape, "f32") : undefined;
       if (estimate) ops.combine(1, latents, -sigma, velocity, estimate);
       ops.combine(1, latents, schedule.sigmas[step + 1]! - sigma, velocity, latents);
       await ops.stream.finished();

@@ -16,6 +16,14 @@ export interface OpenOptions {
   readonly threads?: number | undefined;
 }
 
+/** What a model asks of a picture's width and height, in pixels. */
+export interface PictureSizes {
+  /** The side it was made for. */
+  readonly native: number;
+  /** Each side must be a multiple of this. */
+  readonly multiple: number;
+}
+
 /**
  * Opens a model: loads its weights onto a device.
  * @throws TamiasError `not_found`, `bad_weights`, `unsupported`, `out_of_memory` …
@@ -56,6 +64,11 @@ export class Tamias implements AsyncDisposable {
     return this.#device.info().name;
   }
 
+  /** Which pictures it makes. */
+  get sizes(): PictureSizes {
+    return { native: this.#pipeline.nativeSize, multiple: this.#pipeline.sizeMultiple };
+  }
+
   /** Bytes of device memory held now. */
   get deviceBytes(): number {
     return this.#device.info().bytesAllocated;
@@ -91,7 +104,8 @@ export class Tamias implements AsyncDisposable {
   }
 
   #settle(options: GenerateOptions): FluxRequest {
-    const { prompt, steps, previewEvery, recordColumns, signal, ...asked } = checkOptions(options);
+    const { prompt, steps, previewEvery, previewSteps, recordColumns, signal, ...asked } =
+      checkOptions(options);
     const policy = findPolicy(asked.policy);
     const { nativeSize, sizeMultiple, defaultGuidance } = this.#pipeline;
     const settings: Settings = {
@@ -106,6 +120,8 @@ export class Tamias implements AsyncDisposable {
     };
     checkSize("width", settings.width, sizeMultiple);
     checkSize("height", settings.height, sizeMultiple);
-    return { settings, policy, previewEvery, recordColumns, signal };
+    const wantsPreview = (step: number) =>
+      (previewEvery > 0 && (step + 1) % previewEvery === 0) || previewSteps.includes(step);
+    return { settings, policy, wantsPreview, recordColumns, signal };
   }
 }
