@@ -46,7 +46,7 @@ export function addPage(app: OpenAPIHono<ServerEnv>): void {
     );
     return sendFile(c, file, SCRIPT);
   });
-  const msgpack = new URL("./", fromPackage("@msgpack/msgpack"));
+  const msgpack = new URL("./", fromPackage("@msgpack/msgpack/dist.esm/index.mjs"));
   app.get("/assets/msgpack/:path{[A-Za-z0-9]+(?:/[A-Za-z0-9]+)?\\.mjs}", async (c) => {
     try {
       return sendFile(c, await shelf.get(new URL(c.req.param("path"), msgpack)), SCRIPT);

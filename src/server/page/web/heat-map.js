@@ -19,27 +19,47 @@ export function colorOf(value) {
   return below.map((channel, at) => channel + (above[at] - channel) * (place - Math.floor(place)));
 }
 
-/** Shares from here on all look alike; a power below 1 spreads the many small ones apart. */
-const BRIGHTEST = 0.6;
-const POWER = 0.65;
-
 /**
  * Draws which image keys a step recomputed, over the picture.
  * @returns what is to be seen
  */
 export function drawColumns(canvas, { action, grid, payload }) {
   if (action === "skip") return "This step was skipped: nothing was computed.";
-  if (!payload) {
-    Object.assign(canvas, { width: 1, height: 1 });
-    canvas.getContext("2d").clearRect(0, 0, 1, 1);
-    return "This step computed everything.";
+  if (payload)
+    return drawShares(
+      canvas,
+      grid,
+      Float32Array.from(payload, (byte) => byte / 255),
+    );
+  clear(canvas);
+  return "This step computed everything.";
+}
+
+/** The same for a whole run: the mean over the steps that ran deltas. */
+export function drawMeanColumns(canvas, steps) {
+  const maps = steps.filter(({ payload }) => payload);
+  if (maps.length === 0) {
+    clear(canvas);
+    return "Every step computed everything.";
   }
-  const [rows, columns] = grid;
-  Object.assign(canvas, { width: columns, height: rows });
-  const image = new ImageData(columns, rows);
-  payload.forEach((byte, at) => {
-    image.data.set([...colorOf((byte / 255 / BRIGHTEST) ** POWER), 255], at * 4);
+  const [{ grid, payload: first }] = maps;
+  const shares = Float32Array.from(first, (_, at) => {
+    const sum = maps.reduce((total, { payload }) => total + payload[at], 0);
+    return sum / maps.length / 255;
   });
+  return drawShares(canvas, grid, shares);
+}
+
+/** Brightness is relative to the brightest, and squared: most keys are chosen by some rows, few by many. */
+function drawShares(canvas, [rows, columns], shares) {
+  const most = Math.max(...shares, 1e-3);
+  const image = new ImageData(columns, rows);
+  shares.forEach((share, at) => image.data.set([...colorOf((share / most) ** 2), 255], at * 4));
+  Object.assign(canvas, { width: columns, height: rows });
   canvas.getContext("2d").putImageData(image, 0, 0);
-  return "Bright places: attention keys that many parts of the picture computed anew. Dark: taken from the cache.";
+  return `Bright: attention keys that many rows computed anew, up to ${Math.round(most * 100)} % of them. Dark: kept.`;
+}
+
+function clear(canvas) {
+  Object.assign(canvas, { width: 1, height: 1 });
 }

@@ -24,11 +24,15 @@ export class History {
 
   async add({ settings, blob, steps }) {
     if (!this.#database) return;
-    const entry = { settings, blob, steps, at: Date.now() };
+    const entry = { settings, blob, steps, name: nameOf(settings) };
+    const [keys, entries] = await Promise.all([
+      done(this.#store("readonly").getAllKeys()),
+      done(this.#store("readonly").getAll()),
+    ]);
+    // The same picture drawn again takes its place; the oldest make room.
+    const old = keys.filter((_, at) => entries[at].name === entry.name || at <= keys.length - KEPT);
+    for (const key of old) await done(this.#store("readwrite").delete(key));
     await done(this.#store("readwrite").add(entry));
-    const keys = await done(this.#store("readonly").getAllKeys());
-    for (const key of keys.slice(0, Math.max(0, keys.length - KEPT)))
-      await done(this.#store("readwrite").delete(key));
     await this.#refresh();
   }
 
@@ -65,6 +69,10 @@ export class History {
     item.append(button);
     return item;
   }
+}
+
+function nameOf({ model, prompt, policy, width, height, steps, seed, guidance }) {
+  return JSON.stringify([model, prompt, policy, width, height, steps, seed, guidance]);
 }
 
 function openDatabase() {

@@ -1,5 +1,6 @@
 import { Controls } from "./controls.js";
 import { compare, verdictOf } from "./compare.js";
+import { drawMeanColumns } from "./heat-map.js";
 import { History } from "./history.js";
 import { PictureView } from "./picture-view.js";
 import { run } from "./run.js";
@@ -29,6 +30,8 @@ async function draw() {
   const modes = controls.mode === "compare" ? ["exact", request.policy] : [request.policy];
   const made = makeViews(modes);
   say(`Drawing ${request.prompt}.`);
+  // On a phone the pictures are below the form.
+  if (views.getBoundingClientRect().top > innerHeight * 0.6) views.scrollIntoView({ block: "start" });
   try {
     // Both are asked for at once; the server draws one after the other.
     const results = await Promise.all(
@@ -71,6 +74,7 @@ function showComparison(results, [exact, other]) {
       return row;
     }),
   );
+  element("mean-columns-words").textContent = drawMeanColumns(element("mean-columns"), results[1].steps);
   comparison.hidden = false;
 }
 
