@@ -129,8 +129,6 @@ export type GenerateBody = z.output<ReturnType<typeof generateSchema>>;
  * evenly. The last step has the result instead.
  */
 export function previewSteps(count: number, steps: number): number[] {
-  const places = Array.from({ length: Math.min(count, steps - 1) }, (_, at) =>
-    Math.floor((at * steps) / count),
-  );
-  return [...new Set(places)].filter((step) => step < steps - 1);
+  const previews = Math.min(count, steps - 1);
+  return Array.from({ length: previews }, (_, at) => Math.floor((at * steps) / previews));
 }
