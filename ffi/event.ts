@@ -36,6 +36,12 @@ export class Event implements Disposable {
     throw this.device.library.error("tamias_event_query", status);
   }
 
+  /** Resolves when the mark is reached; the event loop keeps running meanwhile. */
+  async reached(): Promise<void> {
+    for (let milliseconds = 0; !this.isReached; milliseconds = Math.min(2, milliseconds + 0.25))
+      await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  }
+
   /** Seconds between two reached marks. */
   secondsUntil(later: Event): number {
     const seconds = new Uint8Array(8);

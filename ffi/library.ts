@@ -51,7 +51,7 @@ export class NativeLibrary {
         hint:
           backend === "cpu"
             ? "Build it with `npm run build`."
-            : "This version runs on the CPU only; use the device cpu.",
+            : "Build it with `npm run build` where CUDA's compiler, nvcc 13, is installed, or use the device cpu.",
       });
     const runtime = await foreignRuntime();
     // OpenMP threads that wait by spinning take the cores from other programs, and from the thread they wait for.

@@ -46,8 +46,7 @@ export class Stream implements Disposable {
   async finished(): Promise<void> {
     using event = this.device.createEvent();
     event.record(this);
-    for (let milliseconds = 0; !event.isReached; milliseconds = Math.min(2, milliseconds + 0.25))
-      await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    await event.reached();
     this.synchronize();
   }
 

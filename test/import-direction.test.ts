@@ -11,6 +11,7 @@ const layers = [
   "src/delta/",
   "src/models/",
   "src/pipeline/",
+  "src/bench/",
   "src/server/ src/cli/ workers/",
 ];
 const beside: Record<string, string[]> = {

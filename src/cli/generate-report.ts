@@ -2,7 +2,7 @@ import type { ColumnPolicySettings } from "../delta/column-policy.ts";
 import type { Action } from "../delta/policy.ts";
 import type { ResultEvent, Settings, StartEvent, StepEvent } from "../pipeline/events.ts";
 import { stepWord } from "../media/step-word.ts";
-import { median } from "./median.ts";
+import { median } from "../bench/median.ts";
 import { version } from "../version.ts";
 
 /** Everything a run told. */

@@ -1,4 +1,6 @@
 import { Command, CommanderError } from "commander";
+import { batchCommand } from "./commands/batch.ts";
+import { benchCommand } from "./commands/bench.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { modelsCommand } from "./commands/models.ts";
 import { policiesCommand } from "./commands/policies.ts";
@@ -46,7 +48,15 @@ function makeProgram(context: CliContext, finish: (code: number) => void): Comma
       writeErr: (text) => context.stderr.write(text),
       outputError: (text, write) => write(text.replace(/^error: /, "tamias: ")),
     });
-  for (const makeCommand of [generateCommand, serveCommand, verifyCommand, modelsCommand, policiesCommand]) {
+  for (const makeCommand of [
+    generateCommand,
+    serveCommand,
+    batchCommand,
+    verifyCommand,
+    benchCommand,
+    modelsCommand,
+    policiesCommand,
+  ]) {
     const command = makeCommand(context, finish);
     inheritSettings(program, command);
     program.addCommand(command);

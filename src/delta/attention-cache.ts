@@ -1,5 +1,6 @@
 import type { DeviceTensor } from "../../ffi/index.ts";
 import type { Ops, QueryKeyValue } from "../nn/index.ts";
+import type { MaskCounts } from "./counts.ts";
 import { type FixedChoice, Mask, type MaskShape } from "./mask.ts";
 import type { AttentionSettings, Selector } from "./policy.ts";
 
@@ -26,6 +27,7 @@ export class AttentionCache implements Disposable {
 
   constructor(
     ops: Ops,
+    counts: MaskCounts,
     settings: AttentionSettings,
     selector: Selector,
     shape: MaskShape,
@@ -35,7 +37,7 @@ export class AttentionCache implements Disposable {
     const { batch, lists: heads, rows: queries } = shape;
     this.#ops = ops;
     this.#settings = settings;
-    this.mask = new Mask(ops, shape, selector, fixed);
+    this.mask = new Mask(ops, counts, shape, selector, fixed);
     this.#lse = ops.lasting([batch, heads, queries], "f32");
     const remember = (): Remembered => ({
       out: ops.lasting([batch, heads, queries, headDim]),

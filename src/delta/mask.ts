@@ -1,5 +1,6 @@
 import type { DeviceTensor } from "../../ffi/index.ts";
 import type { ColumnMask, Ops, SelectionRules } from "../nn/index.ts";
+import type { CountSlot, MaskCounts } from "./counts.ts";
 import type { Selector } from "./policy.ts";
 
 const ALL_COLUMNS = -1;
@@ -25,14 +26,14 @@ export interface FixedChoice {
 export class Mask implements ColumnMask, Disposable {
   readonly shape: MaskShape;
   readonly indices: DeviceTensor;
-  readonly counts: DeviceTensor;
+  readonly countSlot: CountSlot;
   readonly capacity: number;
   readonly #ops: Ops;
   readonly #selector: Selector;
   readonly #always: DeviceTensor | null;
   readonly #denseGroups: DeviceTensor | null;
 
-  constructor(ops: Ops, shape: MaskShape, selector: Selector, fixed: FixedChoice = {}) {
+  constructor(ops: Ops, counts: MaskCounts, shape: MaskShape, selector: Selector, fixed: FixedChoice = {}) {
     const { batch, lists, columns } = shape;
     const groups = groupCount(shape);
     const alwaysCount = fixed.always?.reduce((sum, chosen) => sum + (chosen ? 1 : 0), 0) ?? 0;
@@ -41,11 +42,15 @@ export class Mask implements ColumnMask, Disposable {
     this.#ops = ops;
     this.#selector = selector;
     this.indices = ops.lasting([batch, lists, groups, this.capacity], columns <= 65536 ? "u16" : "i32");
-    this.counts = ops.lasting([batch, lists, groups], "i32");
+    this.countSlot = counts.take([batch, lists, groups]);
     this.#always = fixed.always ? ops.lasting([columns], "u8") : null;
     this.#denseGroups = fixed.denseGroups ? ops.lasting([groups], "u8") : null;
     if (this.#always) ops.stream.write(this.#always, fixed.always!);
     if (this.#denseGroups) ops.stream.write(this.#denseGroups, fixed.denseGroups!);
+  }
+
+  get counts(): DeviceTensor {
+    return this.countSlot.tensor;
   }
 
   /** Chooses anew. `always` replaces the fixed always-columns of the constructor. */
@@ -74,18 +79,18 @@ export class Mask implements ColumnMask, Disposable {
     }
   }
 
-  /** Chosen share of all rows x columns, read back from the device. Waits for the stream. */
-  deliveredDensity(): number {
+  /** Chosen share of all rows x columns, from counts that were read back. */
+  deliveredDensity(counts: Int32Array): number {
     const { columns, rows } = this.shape;
     let chosen = 0;
-    this.#eachGroup((count, _list, size) => {
+    this.#eachGroup(counts, (count, _list, size) => {
       chosen += (count === ALL_COLUMNS ? columns : count) * size;
     });
     return chosen / (columns * rows * this.shape.lists * this.shape.batch);
   }
 
   /** How many of all rows choose each column, 0..1, over lists and batch: Float32Array [columns]. Waits. */
-  columnFrequency(): Float32Array {
+  columnFrequency(counts: Int32Array): Float32Array {
     const { columns, rows, lists, batch } = this.shape;
     const raw = this.#ops.stream.read(
       this.indices,
@@ -94,7 +99,7 @@ export class Mask implements ColumnMask, Disposable {
         : new Int32Array(this.indices.elements),
     );
     const frequency = new Float32Array(columns);
-    this.#eachGroup((count, list, size) => {
+    this.#eachGroup(counts, (count, list, size) => {
       if (count === ALL_COLUMNS) for (let column = 0; column < columns; column++) frequency[column]! += size;
       else
         for (let at = list * this.capacity; at < list * this.capacity + count; at++)
@@ -105,15 +110,13 @@ export class Mask implements ColumnMask, Disposable {
 
   [Symbol.dispose](): void {
     this.indices[Symbol.dispose]();
-    this.counts[Symbol.dispose]();
     this.#always?.[Symbol.dispose]();
     this.#denseGroups?.[Symbol.dispose]();
   }
 
-  #eachGroup(visit: (count: number, list: number, rowsInGroup: number) => void): void {
+  #eachGroup(counts: Int32Array, visit: (count: number, list: number, rowsInGroup: number) => void): void {
     const { rows, group } = this.shape;
     const groups = groupCount(this.shape);
-    const counts = this.#ops.stream.read(this.counts, new Int32Array(this.counts.elements));
     counts.forEach((count, list) => visit(count, list, Math.min(group, rows - (list % groups) * group)));
   }
 }

@@ -1,5 +1,6 @@
 import type { DeviceTensor } from "../../ffi/index.ts";
 import type { Mlp, Ops } from "../nn/index.ts";
+import type { MaskCounts } from "./counts.ts";
 import { type FixedChoice, groupCount, Mask, type MaskShape } from "./mask.ts";
 import type { Selector } from "./policy.ts";
 
@@ -15,11 +16,18 @@ export class MlpCache implements Disposable {
   readonly #out: DeviceTensor;
   #filled = false;
 
-  constructor(ops: Ops, selector: Selector, shape: MaskShape, fixed: FixedChoice, outputs: number) {
+  constructor(
+    ops: Ops,
+    counts: MaskCounts,
+    selector: Selector,
+    shape: MaskShape,
+    fixed: FixedChoice,
+    outputs: number,
+  ) {
     const { batch, rows, group, columns } = shape;
     const groups = groupCount(shape);
     this.#ops = ops;
-    this.mask = new Mask(ops, shape, selector, fixed);
+    this.mask = new Mask(ops, counts, shape, selector, fixed);
     this.#activations = ops.lasting([batch, groups, columns, group]);
     this.#means = ops.lasting([batch, groups, columns], "f32");
     this.#out = ops.lasting([batch, rows, outputs], "f32");
@@ -72,10 +80,8 @@ export class MlpCache implements Disposable {
     // The first layer is linear: its mean pre-activation is the layer applied to the mean token.
     using typedMeans = ops.temporary([batch, groups, width]);
     ops.copy(tokenMeans, typedMeans);
-    using typedNow = ops.temporary([batch, groups, columns]);
-    ops.linear(typedMeans, mlp.fc1, typedNow);
     using now = ops.temporary([batch, groups, columns], "f32");
-    ops.copy(typedNow, now);
+    ops.linear(typedMeans, mlp.fc1, now);
     using scores = ops.temporary([batch, groups, columns], "f32");
     ops.neuronScores(now, this.#means, norms, scores);
     this.mask.select(scores.reshape(batch, 1, groups, columns), always);

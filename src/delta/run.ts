@@ -1,6 +1,7 @@
-import type { DeviceTensor } from "../../ffi/index.ts";
+import type { Backend, DeviceTensor, Stream } from "../../ffi/index.ts";
 import type { Mlp, Ops, QueryKeyValue } from "../nn/index.ts";
 import { AttentionCache } from "./attention-cache.ts";
+import { type CountSlot, MaskCounts } from "./counts.ts";
 import { groupCount, type MaskShape } from "./mask.ts";
 import { MlpCache } from "./mlp-cache.ts";
 import type { Modules } from "./modules.ts";
@@ -27,6 +28,12 @@ export interface DensityReport {
   readonly cells: readonly CellReport[];
 }
 
+/** What a step did, still on the device. */
+export interface StepReport extends Disposable {
+  /** Call it once the stream has got this far. Waits for nothing else, unless columns are recorded. */
+  read(): DensityReport;
+}
+
 /** Where a run is: which step, at which sigma, for which guidance branch. */
 export interface Position {
   readonly step: number;
@@ -47,6 +54,9 @@ export class DeltaRun implements Disposable {
   readonly #attention = new Map<string, AttentionCache>();
   readonly #mlp = new Map<string, MlpCache>();
   readonly #outputs = new Map<string, DeviceTensor>();
+  readonly #counts: MaskCounts;
+  /** Reads what a step delivered while the next one runs. */
+  readonly #reader: Stream;
   readonly #queryGroup: number;
   readonly #tokenGroup: number;
   #pending: PendingCell[] = [];
@@ -65,6 +75,8 @@ export class DeltaRun implements Disposable {
     this.#textTokens = textTokens;
     this.#seed = seed;
     this.#recordColumns = recordColumns;
+    this.#counts = new MaskCounts(ops);
+    this.#reader = ops.stream.device.createStream();
     const device = ops.stream.device.info();
     this.#queryGroup = plan.attention.group ?? device.queryGroup;
     this.#tokenGroup = plan.mlp.group ?? device.tokenGroup;
@@ -78,33 +90,28 @@ export class DeltaRun implements Disposable {
     };
   }
 
-  /** What has run since the last report, read back from the device; waits for the stream. */
-  report(): DensityReport {
+  /** Closes a step: queues what its report needs. */
+  endStep(): StepReport {
     const pending = this.#pending;
     this.#pending = [];
-    const cells = pending.map((cell) => this.#reportCell(cell));
-    const mean = (chosen: (cell: CellReport) => boolean) => {
-      let done = 0;
-      let all = 0;
-      cells.forEach((cell, index) => {
-        if (!chosen(cell)) return;
-        const cost = pending[index]?.cost ?? 0;
-        all += cost;
-        done += cost * cell.density;
-      });
-      return all === 0 ? 1 : done / all;
-    };
+    const snapshot = this.#counts.snapshot();
     return {
-      density: mean(() => true),
-      attentionDensity: mean(({ module }) => module === "attention"),
-      mlpDensity: mean(({ module }) => module === "mlp"),
-      cells,
+      read: () => {
+        const countsOf = snapshot.read(this.#reader);
+        return summarise(
+          pending,
+          pending.map((cell) => this.#reportCell(cell, countsOf)),
+        );
+      },
+      [Symbol.dispose]: () => snapshot[Symbol.dispose](),
     };
   }
 
   [Symbol.dispose](): void {
     for (const cache of [...this.#attention.values(), ...this.#mlp.values(), ...this.#outputs.values()])
       cache[Symbol.dispose]();
+    this.#counts[Symbol.dispose]();
+    this.#reader[Symbol.dispose]();
     this.#attention.clear();
     this.#mlp.clear();
     this.#outputs.clear();
@@ -142,13 +149,23 @@ export class DeltaRun implements Disposable {
       queries,
     );
     const existing = this.#attention.get(key);
-    const pays = attentionDeltaPays(expectedDensity(selector, shape, this.#textGroups * shape.group));
+    const density = expectedDensity(selector, shape, this.#textGroups * shape.group);
+    const pays = attentionDeltaPays({ backend: this.#backend, operations: cost, density });
     if (asked === "dense" || !pays) {
       this.#ops.attention(project(), out, { scale });
       this.#note(layer, "attention", "dense", cost);
     } else {
       const cache =
-        existing ?? new AttentionCache(this.#ops, settings, selector, shape, this.#fixedKeys(shape), headDim);
+        existing ??
+        new AttentionCache(
+          this.#ops,
+          this.#counts,
+          settings,
+          selector,
+          shape,
+          this.#fixedKeys(shape),
+          headDim,
+        );
       if (!existing) this.#attention.set(key, cache);
       // A delta, or a reuse, that has nothing to build on becomes a refresh.
       const action = asked === "delta" && cache.isFilled ? "delta" : "refresh";
@@ -169,7 +186,8 @@ export class DeltaRun implements Disposable {
     const key = `${branch}.${layer}`;
     const asked = this.#plan.action({ step, layer, module: "mlp" });
     const cost = 2 * batch * tokens * mlp.hidden * (width + outputs);
-    const pays = mlpDeltaPays(expectedDensity(settings.select, shape), group, tokens);
+    const density = expectedDensity(settings.select, shape);
+    const pays = mlpDeltaPays({ backend: this.#backend, operations: cost, density }, group, tokens);
     if (asked === "dense" || !pays) {
       mlp.dense(this.#ops, x, out);
       this.#note(layer, "mlp", "dense", cost);
@@ -177,13 +195,18 @@ export class DeltaRun implements Disposable {
     }
     const always = this.#randomNeurons(shape, step, layer);
     const existing = this.#mlp.get(key);
-    const cache = existing ?? new MlpCache(this.#ops, settings.select, shape, { always }, outputs);
+    const cache =
+      existing ?? new MlpCache(this.#ops, this.#counts, settings.select, shape, { always }, outputs);
     if (!existing) this.#mlp.set(key, cache);
     const action = cache.isFilled ? asked : "refresh";
     if (action === "refresh") cache.refresh(x, mlp, out);
     else if (action === "delta") cache.delta(x, mlp, out, always);
     else cache.reuse(out);
     this.#note(layer, "mlp", action, cost, cache.mask);
+  }
+
+  get #backend(): Backend {
+    return this.#ops.stream.device.backend;
   }
 
   /** Query groups that hold text. */
@@ -213,10 +236,14 @@ export class DeltaRun implements Disposable {
       : randomColumns(shape.columns, randomDensity, [this.#seed, step, layer, 1]);
   }
 
-  #reportCell({ layer, module, action, mask }: PendingCell): CellReport {
+  #reportCell(
+    { layer, module, action, mask }: PendingCell,
+    countsOf: (slot: CountSlot) => Int32Array,
+  ): CellReport {
     if (action !== "delta" || !mask) return { layer, module, action, density: action === "reuse" ? 0 : 1 };
-    const report = { layer, module, action, density: mask.deliveredDensity() };
-    return this.#recordColumns ? { ...report, columnFrequency: mask.columnFrequency() } : report;
+    const counts = countsOf(mask.countSlot);
+    const report = { layer, module, action, density: mask.deliveredDensity(counts) };
+    return this.#recordColumns ? { ...report, columnFrequency: mask.columnFrequency(counts) } : report;
   }
 
   #keepOutput(key: string, out: DeviceTensor): void {
@@ -243,6 +270,27 @@ interface PendingCell {
   /** Floating-point operations of the dense module. */
   readonly cost: number;
   readonly mask: AttentionCache["mask"] | undefined;
+}
+
+/** Densities of a step, weighted by what its cells cost dense. */
+function summarise(pending: readonly PendingCell[], cells: readonly CellReport[]): DensityReport {
+  const mean = (chosen: (cell: CellReport) => boolean) => {
+    let done = 0;
+    let all = 0;
+    cells.forEach((cell, index) => {
+      if (!chosen(cell)) return;
+      const cost = pending[index]?.cost ?? 0;
+      all += cost;
+      done += cost * cell.density;
+    });
+    return all === 0 ? 1 : done / all;
+  };
+  return {
+    density: mean(() => true),
+    attentionDensity: mean(({ module }) => module === "attention"),
+    mlpDensity: mean(({ module }) => module === "mlp"),
+    cells,
+  };
 }
 
 /** A selector's share is of image keys; text keys, which are always chosen, come on top. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { type DeviceTensor, type DType, TamiasError } from "../../ffi/index.ts";
-import { type Convolution, type Linear, type Ops, Parameters } from "../nn/index.ts";
+import { checkpointParameters, type Convolution, type Linear, type Ops, Parameters } from "../nn/index.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
 import { parseWith } from "../weights/json-file.ts";
 
@@ -54,7 +54,11 @@ export class AutoencoderKL implements Disposable {
         `${checkpoint.folder}/config.json: the lists of blocks differ in length.`,
       );
     using cleanup = new DisposableStack();
-    const autoencoder = new AutoencoderKL(ops, cleanup.use(new Parameters(ops, checkpoint)), config);
+    const autoencoder = new AutoencoderKL(
+      ops,
+      cleanup.use(new Parameters(ops, checkpointParameters(checkpoint))),
+      config,
+    );
     cleanup.move();
     return autoencoder;
   }

@@ -1,4 +1,6 @@
+export { checkpointParameters } from "./checkpoint-parameters.ts";
+export { hostValues, relativeError } from "./host-values.ts";
 export { Mlp, type NeuronColumns } from "./mlp.ts";
 export * from "./ops.ts";
-export { Parameters } from "./parameters.ts";
+export { Parameters, type ParameterSource } from "./parameters.ts";
 export { TensorPool } from "./pool.ts";

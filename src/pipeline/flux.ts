@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { throwIfAborted } from "../../ffi/errors.ts";
-import { type DeviceTensor, TamiasError } from "../../ffi/index.ts";
-import type { Plan, Policy } from "../delta/policy.ts";
-import { DeltaRun, type DensityReport } from "../delta/run.ts";
+import { type DeviceTensor, type Event, TamiasError } from "../../ffi/index.ts";
+import type { Plan, Policy, StepAction } from "../delta/policy.ts";
+import { DeltaRun, type DensityReport, type StepReport } from "../delta/run.ts";
 import { tileOrder } from "../delta/token-order.ts";
 import { AutoencoderKL } from "../models/autoencoder-kl.ts";
 import { imagePositionIds, packLatents, PATCH, unpackLatents } from "../models/flux/latents.ts";
@@ -20,6 +20,8 @@ import { VelocityLine } from "./velocity-line.ts";
 /** T5 tokens FLUX uses unless the tokenizer asks for fewer. */
 const MAX_TEXT_TOKENS = 512;
 const CLIP_TOKENS = 77;
+/** Steps that take less are queued one ahead; longer ones are not, so that a stop never waits for two of them. */
+const LOOK_AHEAD_SECONDS = 0.5;
 
 /** A request whose every value is settled. */
 export interface FluxRequest {
@@ -157,11 +159,9 @@ export class FluxPipeline implements Disposable {
     const delta = scratch.use(new DeltaRun(ops, plan, { textTokens, seed: settings.seed, recordColumns }));
     const schedule = this.#sampler.schedule(settings.steps, imageTokens);
     const reports: DensityReport[] = [];
-    const denoiseBegan = performance.now();
 
-    for (let step = 0; step < settings.steps; step++) {
-      throwIfAborted(signal);
-      const stepBegan = performance.now();
+    const estimates = (step: number) => step + 1 < settings.steps && wantsPreview(step);
+    const queueStep = (step: number): QueuedStep => {
       const sigma = schedule.sigmas[step]!;
       const action = plan.stepAction(step);
       if (action === "skip") line!.extrapolate(sigma, velocity);
@@ -173,26 +173,50 @@ export class FluxPipeline implements Disposable {
         );
         line?.record(velocity, sigma);
       }
-      const estimates = step + 1 < settings.steps && wantsPreview(step);
-      using estimate = estimates ? ops.temporary(shape, "f32") : undefined;
+      const estimate = estimates(step) ? ops.temporary(shape, "f32") : undefined;
       if (estimate) ops.combine(1, latents, -sigma, velocity, estimate);
       ops.combine(1, latents, schedule.sigmas[step + 1]! - sigma, velocity, latents);
-      await ops.stream.finished();
-      const report = action === "skip" ? skippedReport : delta.report();
-      reports.push(report);
-      yield {
-        type: "step",
-        step,
-        steps: settings.steps,
-        sigma,
-        seconds: secondsSince(stepBegan),
-        action,
-        ...report,
-      };
-      if (estimate) {
+      return new QueuedStep(ops, sigma, action, action === "skip" ? undefined : delta.endStep(), estimate);
+    };
+
+    const denoiseBegan = performance.now();
+    let lastFinished = denoiseBegan;
+    let lastSeconds = Number.POSITIVE_INFINITY;
+    let ahead: QueuedStep | undefined;
+    try {
+      for (let step = 0; step < settings.steps; step++) {
         throwIfAborted(signal);
-        yield { type: "preview", step, ...(await this.#decode(estimate, toRaster, [rows, columns])) };
+        using current = ahead ?? queueStep(step);
+        // The device gets short steps before it has finished the one before, so that it never waits for this program.
+        const mayLookAhead =
+          lastSeconds < LOOK_AHEAD_SECONDS &&
+          step + 1 < settings.steps &&
+          !current.estimate &&
+          !recordColumns;
+        ahead = mayLookAhead ? queueStep(step + 1) : undefined;
+        const report = await current.finish();
+        const now = performance.now();
+        lastSeconds = (now - lastFinished) / 1000;
+        lastFinished = now;
+        reports.push(report);
+        const { sigma, action, estimate } = current;
+        yield {
+          type: "step",
+          step,
+          steps: settings.steps,
+          sigma,
+          seconds: lastSeconds,
+          action,
+          ...report,
+        };
+        if (estimate) {
+          throwIfAborted(signal);
+          yield { type: "preview", step, ...(await this.#decode(estimate, toRaster, [rows, columns])) };
+          lastFinished = performance.now();
+        }
       }
+    } finally {
+      ahead?.[Symbol.dispose]();
     }
     const denoise = secondsSince(denoiseBegan);
 
@@ -297,6 +321,42 @@ export class FluxPipeline implements Disposable {
     ops.imageRgb8(image.select(0, 0), pixels);
     await ops.stream.finished();
     return { width, height, rgb: ops.stream.read(pixels, new Uint8Array(pixels.bytes)) };
+  }
+}
+
+/** A step that the stream has been given. Holds what is read from it once it is reached. */
+class QueuedStep implements Disposable {
+  readonly sigma: number;
+  readonly action: StepAction;
+  /** The latents' estimate of the finished picture, where a preview is due. */
+  readonly estimate: DeviceTensor | undefined;
+  readonly #report: StepReport | undefined;
+  readonly #end: Event;
+
+  constructor(
+    ops: Ops,
+    sigma: number,
+    action: StepAction,
+    report: StepReport | undefined,
+    estimate: DeviceTensor | undefined,
+  ) {
+    this.sigma = sigma;
+    this.action = action;
+    this.estimate = estimate;
+    this.#report = report;
+    this.#end = ops.stream.device.createEvent();
+    this.#end.record(ops.stream);
+  }
+
+  async finish(): Promise<DensityReport> {
+    await this.#end.reached();
+    return this.#report?.read() ?? skippedReport;
+  }
+
+  [Symbol.dispose](): void {
+    this.#end[Symbol.dispose]();
+    this.#report?.[Symbol.dispose]();
+    this.estimate?.[Symbol.dispose]();
   }
 }
 

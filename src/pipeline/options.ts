@@ -6,7 +6,7 @@ export const MAX_PROMPT_CHARACTERS = 4000;
 
 const size = z.int("must be a whole number of pixels").min(16).max(8192);
 
-const generateSchema = z.strictObject({
+export const generateSchema = z.strictObject({
   prompt: z
     .string()
     .max(MAX_PROMPT_CHARACTERS, {
@@ -58,9 +58,13 @@ export type CheckedOptions = z.output<typeof generateSchema>;
 export function checkOptions(options: GenerateOptions): CheckedOptions {
   const checked = generateSchema.safeParse(options);
   if (checked.success) return checked.data;
-  const [issue] = checked.error.issues;
+  throw badOptions(checked.error);
+}
+
+/** What is wrong with options, told of the first of them. */
+export function badOptions({ issues: [issue] }: z.ZodError): TamiasError {
   const name = issue?.path.join(".") ?? "";
-  throw new TamiasError(
+  return new TamiasError(
     "bad_input",
     name ? `${name}: ${issue?.message}.` : `The options are not understood: ${issue?.message}.`,
   );

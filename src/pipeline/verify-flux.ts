@@ -5,7 +5,7 @@ import { imagePositionIds, PATCH, unpackLatents } from "../models/flux/latents.t
 import { FluxTransformer } from "../models/flux/transformer.ts";
 import { ClipTextModel } from "../models/text/clip.ts";
 import { T5Encoder } from "../models/text/t5.ts";
-import type { Ops } from "../nn/index.ts";
+import { hostValues, type Ops, relativeError } from "../nn/index.ts";
 import { FlowMatchEuler } from "../samplers/flow-match-euler.ts";
 import { openCheckpoint } from "../weights/diffusers-folder.ts";
 import type { Golden, GoldenTensor } from "./golden.ts";
@@ -106,8 +106,8 @@ async function measurePipeline(ops: Ops, folder: string, golden: Golden): Promis
   const expectedTimesteps = await golden.tensor("pipeline.timesteps");
   const { sigmas, timesteps } = sampler.schedule(steps, rows * columns);
   const errors: OutputError[] = [
-    { output: expectedSigmas.name, error: relativeError(sigmas, expectedSigmas) },
-    { output: expectedTimesteps.name, error: relativeError(timesteps, expectedTimesteps) },
+    { output: expectedSigmas.name, error: errorOf(sigmas, expectedSigmas) },
+    { output: expectedTimesteps.name, error: errorOf(timesteps, expectedTimesteps) },
   ];
 
   using context = upload(ops, await golden.tensor("pipeline.prompt_embeds", "t5.last_hidden_state"));
@@ -136,8 +136,8 @@ async function measurePipeline(ops: Ops, folder: string, golden: Golden): Promis
   using unpacked = ops.temporary([batch, channels, rows * PATCH, columns * PATCH], "f32");
   unpackLatents(ops, latents, unpacked);
   using image = autoencoder.decodeScaled(unpacked);
-  const pixels = (await download(ops, image)).map((value) => Math.min(1, Math.max(0, value / 2 + 0.5)));
-  errors.push({ output: expectedImage.name, error: relativeError(pixels, expectedImage) });
+  const pixels = hostValues(ops, image).map((value) => Math.min(1, Math.max(0, value / 2 + 0.5)));
+  errors.push({ output: expectedImage.name, error: errorOf(pixels, expectedImage) });
   return errors;
 }
 
@@ -165,30 +165,16 @@ function upload(ops: Ops, { shape, values }: GoldenTensor, dtype = ops.activatio
   return tensor;
 }
 
-async function download(ops: Ops, tensor: DeviceTensor): Promise<Float32Array> {
-  using wide = ops.temporary(tensor.shape, "f32");
-  ops.copy(tensor, wide);
-  await ops.stream.finished();
-  return ops.stream.read(wide, new Float32Array(wide.elements));
-}
-
 async function compare(ops: Ops, ours: DeviceTensor, expected: GoldenTensor): Promise<OutputError> {
   if (ours.shape.join() !== expected.shape.join())
     throw new TamiasError(
       "bad_weights",
       `The reference "${expected.name}" is [${expected.shape.join(", ")}], this model makes [${ours.shape.join(", ")}].`,
     );
-  return { output: expected.name, error: relativeError(await download(ops, ours), expected) };
+  return { output: expected.name, error: errorOf(hostValues(ops, ours), expected) };
 }
 
-/** ‖ours - reference‖ / ‖reference‖; infinite where only the reference is zero or sizes differ. */
-function relativeError(ours: Float32Array, { values }: GoldenTensor): number {
-  if (ours.length !== values.length) return Number.POSITIVE_INFINITY;
-  let difference = 0;
-  let norm = 0;
-  values.forEach((value, index) => {
-    difference += (ours[index]! - value) ** 2;
-    norm += value ** 2;
-  });
-  return difference === 0 ? 0 : Math.sqrt(difference / norm);
+/** Infinite where sizes differ. */
+function errorOf(ours: ArrayLike<number>, { values }: GoldenTensor): number {
+  return ours.length === values.length ? relativeError(ours, values) : Number.POSITIVE_INFINITY;
 }

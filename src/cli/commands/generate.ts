@@ -13,7 +13,7 @@ import { decimalNumber, wholeNumber } from "../number-option.ts";
 import { checkOutputs, Outputs, type OutputPaths } from "../outputs.ts";
 import { readPolicy } from "../policy-option.ts";
 import { makeProgress, type Progress } from "../progress.ts";
-import { untilAborted } from "../until-aborted.ts";
+import { untilAborted } from "../../pipeline/until-aborted.ts";
 
 const MAX_SIZE = 8192;
 

@@ -10,7 +10,7 @@ import { exitCode } from "../exit-code.ts";
 import { duration } from "../format.ts";
 import { decimalNumber, wholeNumber } from "../number-option.ts";
 import { textLogger } from "../text-log.ts";
-import { untilAborted } from "../until-aborted.ts";
+import { untilAborted } from "../../pipeline/until-aborted.ts";
 
 interface ServeArguments {
   readonly model: string;

@@ -1,7 +1,16 @@
 import { z } from "zod";
 import { type DeviceTensor, TamiasError } from "../../../ffi/index.ts";
 import { denseModules, type Modules } from "../../delta/modules.ts";
-import { type Linear, Mlp, type Ops, Parameters, type QueryKeyValue, type Rope } from "../../nn/index.ts";
+import {
+  checkpointParameters,
+  type Linear,
+  Mlp,
+  type Ops,
+  Parameters,
+  type ParameterSource,
+  type QueryKeyValue,
+  type Rope,
+} from "../../nn/index.ts";
 import type { Checkpoint } from "../../weights/checkpoint.ts";
 import { parseWith } from "../../weights/json-file.ts";
 import { rotaryTables, timestepFeatures } from "./embeddings.ts";
@@ -75,15 +84,28 @@ export class FluxTransformer implements Disposable {
 
   /** Queues the loading of all parameters on the ops' stream. */
   static load(ops: Ops, checkpoint: Checkpoint): FluxTransformer {
-    const config = parseWith(configSchema, checkpoint.config, `${checkpoint.folder}/config.json`);
+    return FluxTransformer.create(
+      ops,
+      checkpoint.config,
+      checkpointParameters(checkpoint),
+      `${checkpoint.folder}/config.json`,
+    );
+  }
+
+  /**
+   * A transformer from its configuration and any source of parameters.
+   * @param origin where the configuration comes from, for errors
+   */
+  static create(ops: Ops, settings: unknown, source: ParameterSource, origin: string): FluxTransformer {
+    const config = parseWith(configSchema, settings, origin);
     const rotated = config.axes_dims_rope.reduce((sum, size) => sum + size, 0);
     if (rotated !== config.attention_head_dim)
       throw new TamiasError(
         "bad_weights",
-        `${checkpoint.folder}/config.json: axes_dims_rope add up to ${rotated}, attention_head_dim is ${config.attention_head_dim}.`,
+        `${origin}: axes_dims_rope add up to ${rotated}, attention_head_dim is ${config.attention_head_dim}.`,
       );
     using cleanup = new DisposableStack();
-    const parameters = cleanup.use(new Parameters(ops, checkpoint));
+    const parameters = cleanup.use(new Parameters(ops, source));
     const transformer = new FluxTransformer(ops, parameters, config);
     cleanup.move();
     return transformer;

@@ -1,6 +1,13 @@
 import { z } from "zod";
 import type { DeviceTensor } from "../../../ffi/index.ts";
-import { type Activation, type Linear, Mlp, type Ops, Parameters } from "../../nn/index.ts";
+import {
+  checkpointParameters,
+  type Activation,
+  type Linear,
+  Mlp,
+  type Ops,
+  Parameters,
+} from "../../nn/index.ts";
 import type { Checkpoint } from "../../weights/checkpoint.ts";
 import { parseWith } from "../../weights/json-file.ts";
 import { checkSequences, embed } from "./sequences.ts";
@@ -71,7 +78,12 @@ export class ClipTextModel implements Disposable {
     // transformers 5 dropped the prefix that older checkpoints have.
     const prefix = checkpoint.has("text_model.final_layer_norm.weight") ? "text_model." : "";
     using cleanup = new DisposableStack();
-    const model = new ClipTextModel(ops, cleanup.use(new Parameters(ops, checkpoint)), config, prefix);
+    const model = new ClipTextModel(
+      ops,
+      cleanup.use(new Parameters(ops, checkpointParameters(checkpoint))),
+      config,
+      prefix,
+    );
     cleanup.move();
     return model;
   }

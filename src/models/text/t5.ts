@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { DeviceTensor } from "../../../ffi/index.ts";
-import { type Activation, type Linear, type Ops, Parameters } from "../../nn/index.ts";
+import { checkpointParameters, type Activation, type Linear, type Ops, Parameters } from "../../nn/index.ts";
 import type { Checkpoint } from "../../weights/checkpoint.ts";
 import { parseWith } from "../../weights/json-file.ts";
 import { readTensorFloat32 } from "../../weights/read-tensor.ts";
@@ -65,7 +65,7 @@ export class T5Encoder implements Disposable {
       });
     }
     using cleanup = new DisposableStack();
-    const parameters = cleanup.use(new Parameters(ops, checkpoint));
+    const parameters = cleanup.use(new Parameters(ops, checkpointParameters(checkpoint)));
     const model = new T5Encoder(ops, parameters, config, distanceBias);
     cleanup.move();
     return model;

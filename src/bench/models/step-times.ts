@@ -1,0 +1,124 @@
+import { columnPolicy } from "../../delta/column-policy.ts";
+import { denseModules, type Modules } from "../../delta/modules.ts";
+import { findPolicy } from "../../delta/policies/index.ts";
+import { DeltaRun } from "../../delta/run.ts";
+import type { Ops } from "../../nn/index.ts";
+import type { ColumnPolicySettings } from "../../delta/column-policy.ts";
+
+/** Seconds of one evaluation of a network (or of its blocks), by what its modules do. */
+export interface StepTimes {
+  /** Device memory held at the end: parameters, caches, temporaries. */
+  readonly bytesAllocated: number;
+  readonly dense: StepTime;
+  readonly refresh: StepTime;
+  readonly delta: StepTime & {
+    readonly density: number;
+    readonly attentionDensity: number;
+    readonly mlpDensity: number;
+  };
+}
+
+export interface StepTime {
+  /** Device time of a step when the queue never runs dry. */
+  readonly deviceSeconds: number;
+  /** Time this program takes to queue a step. */
+  readonly queueSeconds: number;
+  /** Wall time of a step in a loop like the pipeline's: one step ahead, reports read. */
+  readonly wallSeconds: number;
+}
+
+const LONG_SECONDS = 0.5;
+
+/**
+ * Times the three kinds of step on one network.
+ * @param evaluate queues one evaluation
+ */
+export async function timeSteps(
+  ops: Ops,
+  evaluate: (modules: Modules) => void,
+  {
+    policy,
+    layers,
+    textTokens,
+  }: { policy: ColumnPolicySettings | string; layers: number; textTokens: number },
+): Promise<StepTimes> {
+  const plan = (typeof policy === "string" ? findPolicy(policy) : columnPolicy(policy)).plan({
+    steps: 1000,
+    layers,
+  });
+  const dense = await timeStep(ops, () => evaluate(denseModules(ops)));
+  using run = new DeltaRun(ops, plan, { textTokens });
+  const refreshStep = refreshStepOf(plan, layers);
+  const step = (at: number) => () => {
+    evaluate(run.modules({ step: at, sigma: 1 }));
+    return run.endStep();
+  };
+  for (let at = 0; at < refreshStep; at++) step(at)()[Symbol.dispose]();
+  const refresh = await timeStep(ops, step(refreshStep));
+  const delta = await timeStep(ops, step(refreshStep + 1));
+  using report = step(refreshStep + 1)();
+  await ops.stream.finished();
+  const { density, attentionDensity, mlpDensity } = report.read();
+  const { bytesAllocated } = ops.stream.device.info();
+  return { bytesAllocated, dense, refresh, delta: { ...delta, density, attentionDensity, mlpDensity } };
+}
+
+/** The first step at which the last layer refreshes all it will reuse. */
+function refreshStepOf(plan: ReturnType<ReturnType<typeof findPolicy>["plan"]>, layers: number): number {
+  const action = (step: number, module: "attention" | "mlp") =>
+    plan.action({ step, layer: layers - 1, module });
+  for (let step = 0; step < 100; step++)
+    if (action(step, "attention") === "refresh" && action(step + 1, "attention") === "delta") return step;
+  return 0;
+}
+
+type Step = () => { read(): unknown; [Symbol.dispose](): void } | void;
+
+async function timeStep(ops: Ops, queueStep: Step): Promise<StepTime> {
+  const { stream } = ops;
+  const once = async () => {
+    const began = performance.now();
+    const report = queueStep();
+    const queued = performance.now();
+    await stream.finished();
+    report?.[Symbol.dispose]();
+    return { queueSeconds: (queued - began) / 1000, seconds: (performance.now() - began) / 1000 };
+  };
+  await once();
+  const first = await once();
+  const steps = first.seconds > LONG_SECONDS ? 2 : 8;
+  const { queueSeconds } = first;
+
+  using start = stream.device.createEvent();
+  using end = stream.device.createEvent();
+  start.record(stream);
+  for (let step = 0; step < steps; step++) queueStep()?.[Symbol.dispose]();
+  end.record(stream);
+  await stream.finished();
+  const deviceSeconds = start.secondsUntil(end) / steps;
+
+  const began = performance.now();
+  let ahead = queueMarked(ops, queueStep);
+  for (let step = 0; step < steps; step++) {
+    using current = ahead;
+    if (step + 1 < steps) ahead = queueMarked(ops, queueStep);
+    await current.finish();
+  }
+  return { deviceSeconds, queueSeconds, wallSeconds: (performance.now() - began) / 1000 / steps };
+}
+
+function queueMarked(ops: Ops, queueStep: Step) {
+  const report = queueStep();
+  const mark = ops.stream.device.createEvent();
+  mark.record(ops.stream);
+  return {
+    async finish() {
+      await mark.reached();
+      report?.read();
+    },
+    [Symbol.dispose]() {
+      mark[Symbol.dispose]();
+      report?.[Symbol.dispose]();
+    },
+  };
+}

@@ -1,0 +1,95 @@
+import type { DeviceTensor } from "../../../ffi/index.ts";
+import { type Linear, Mlp, type Ops, Parameters } from "../../nn/index.ts";
+import type { RandomTensors } from "../random-tensors.ts";
+import { randomParameters } from "./random-parameters.ts";
+import type { WanShaped } from "./shapes.ts";
+import { type StepTime, type StepTimes, timeSteps } from "./step-times.ts";
+
+const EPSILON = 1e-6;
+
+/**
+ * Times one of Wan's transformer blocks at full shape, times their number: modulated self-attention with queries and
+ * keys normalised over all heads and rotated, cross-attention to the text, modulated MLP (Wan 2.1, arXiv 2503.20314).
+ */
+export async function benchWanShaped(ops: Ops, random: RandomTensors, shape: WanShaped): Promise<StepTimes> {
+  const { heads, headDim, hidden, videoTokens: tokens, textTokens, blocks } = shape;
+  const width = heads * headDim;
+  const scale = headDim ** -0.5;
+  using scratch = new DisposableStack();
+  const parameters = scratch.use(new Parameters(ops, randomParameters(random)));
+  const tensor = (sizes: number[], dtype = ops.activationType) =>
+    random.normal(scratch.use(ops.lasting(sizes, dtype)));
+  const square = (): Linear => parameters.linear("", width, width);
+  const [q, k, v, out] = [square(), square(), square(), square()];
+  const [crossQ, crossK, crossV, crossOut] = [square(), square(), square(), square()];
+  const norm = parameters.tensor("", [width]);
+  const mlp = new Mlp(
+    parameters,
+    parameters.linear("", width, hidden),
+    parameters.linear("", hidden, width),
+    "geluTanh",
+  );
+  const states = tensor([1, tokens, width]);
+  const text = tensor([1, textTokens, width]);
+  const modulation = tensor([1, 6 * width]);
+  const part = (at: number) => modulation.slice(1, at * width, (at + 1) * width);
+  const rope = { cos: tensor([tokens, headDim / 2], "f32"), sin: tensor([tokens, headDim / 2], "f32") };
+  const byHead = (x: DeviceTensor) => x.reshape(1, x.shape[1] ?? 0, heads, headDim).permute(0, 2, 1, 3);
+
+  const times = await timeSteps(
+    ops,
+    (modules) => {
+      using normed = ops.temporary(states.shape);
+      using change = ops.temporary(states.shape);
+      using attended = ops.temporary(states.shape);
+      ops.layerNorm(states, normed, EPSILON, { shift: part(0), scale: part(1) });
+      {
+        using queries = ops.temporary(states.shape);
+        using keys = ops.temporary(states.shape);
+        using values = ops.temporary(states.shape);
+        const project = () => {
+          ops.linear(normed, v, values);
+          for (const [layer, rows] of [
+            [q, queries],
+            [k, keys],
+          ] as const) {
+            ops.linear(normed, layer, rows);
+            ops.rmsNorm(rows, norm, EPSILON, rows);
+            ops.normRope(byHead(rows), byHead(rows), { rope });
+          }
+          return { q: byHead(queries), k: byHead(keys), v: byHead(values) };
+        };
+        modules.attention(0, project, scale, byHead(attended));
+        ops.linear(attended, out, change);
+        ops.gateResidual(states, part(2), change);
+
+        ops.layerNorm(states, normed, EPSILON);
+        using textKeys = ops.temporary(text.shape);
+        using textValues = ops.temporary(text.shape);
+        ops.linear(normed, crossQ, queries);
+        ops.rmsNorm(queries, norm, EPSILON, queries);
+        ops.linear(text, crossK, textKeys);
+        ops.rmsNorm(textKeys, norm, EPSILON, textKeys);
+        ops.linear(text, crossV, textValues);
+        const cross = { q: byHead(queries), k: byHead(textKeys), v: byHead(textValues) };
+        ops.attention(cross, byHead(attended), { scale });
+      }
+      ops.linearAdd(attended, crossOut, states);
+      ops.layerNorm(states, normed, EPSILON, { shift: part(3), scale: part(4) });
+      modules.mlp(0, normed, mlp, change);
+      ops.gateResidual(states, part(5), change);
+    },
+    { policy: shape.policy, layers: 1, textTokens: 0 },
+  );
+  const all = ({ deviceSeconds, queueSeconds, wallSeconds }: StepTime): StepTime => ({
+    deviceSeconds: blocks * deviceSeconds,
+    queueSeconds: blocks * queueSeconds,
+    wallSeconds: blocks * wallSeconds,
+  });
+  return {
+    bytesAllocated: times.bytesAllocated,
+    dense: all(times.dense),
+    refresh: all(times.refresh),
+    delta: { ...times.delta, ...all(times.delta) },
+  };
+}

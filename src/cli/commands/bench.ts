@@ -1,0 +1,117 @@
+import { arch, cpus } from "node:os";
+import { Command, Option } from "commander";
+import { benchKernels, type KernelRow, kernelSets } from "../../bench/kernels/index.ts";
+import { benchModel, benchModelNames, type ModelBench, type StepTime } from "../../bench/models/index.ts";
+import { writeFileAtomically } from "../../media/atomic-write.ts";
+import type { OpenOptions } from "../../pipeline/open.ts";
+import type { CliContext } from "../context.ts";
+import { deviceOption } from "../device-option.ts";
+import { exitCode } from "../exit-code.ts";
+import { table } from "../format.ts";
+import { version } from "../../version.ts";
+
+interface BenchArguments {
+  readonly device: NonNullable<OpenOptions["device"]>;
+  readonly out?: string;
+  readonly json?: boolean;
+  readonly sets?: string[];
+}
+
+/** `tamias bench kernels` and `tamias bench model NAME`: tables of what the kernels and a step take here. */
+export function benchCommand(context: CliContext, finish: (code: number) => void): Command {
+  const bench = new Command("bench").description("Time the kernels, or a model's step at full shape");
+  const withOptions = (command: Command) =>
+    command
+      .addOption(deviceOption())
+      .option("--out <file.json>", "write the rows and the machine they were measured on")
+      .option("--json", "print one JSON object on standard output");
+  bench.addCommand(
+    withOptions(new Command("kernels"))
+      .description("Each kernel at the published models' shapes, against the dense one beside it")
+      .addOption(new Option("--sets <sets...>", "which models' shapes").choices([...kernelSets]))
+      .action(async (options: BenchArguments) => finish(await kernels(options, context))),
+  );
+  bench.addCommand(
+    withOptions(new Command("model"))
+      .description("One denoising step with random weights: dense, refresh and delta")
+      .argument("<model>", benchModelNames.join(", "))
+      .option("--random-weights", "the only weights this knows; accepted so that scripts can say so")
+      .action(async (model: string, options: BenchArguments) => finish(await step(model, options, context))),
+  );
+  return bench;
+}
+
+async function kernels({ device, sets, ...output }: BenchArguments, context: CliContext): Promise<number> {
+  const { rows, device: name } = await benchKernels({ device }, sets, (row) =>
+    context.stderr.write(`${kernelCells(row).slice(0, 4).join("  ")}\n`),
+  );
+  return deliver(context, output, { device: name, rows }, table([kernelHead, ...rows.map(kernelCells)]));
+}
+
+async function step(
+  model: string,
+  { device, ...output }: BenchArguments,
+  context: CliContext,
+): Promise<number> {
+  const result = await benchModel({ device }, model);
+  return deliver(context, output, result, modelTable(result));
+}
+
+async function deliver(
+  context: CliContext,
+  { out, json }: Pick<BenchArguments, "out" | "json">,
+  result: object,
+  text: string,
+): Promise<number> {
+  const document = `${JSON.stringify({ machine: machine(), ...result }, null, 2)}\n`;
+  if (out) await writeFileAtomically(out, new TextEncoder().encode(document));
+  context.stdout.write(json ? document : text);
+  return exitCode.done;
+}
+
+function machine() {
+  return {
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: cpus().length,
+    architecture: arch(),
+    bun: Bun.version,
+    tamias: version,
+    date: new Date().toISOString().slice(0, 10),
+  };
+}
+
+const kernelHead = ["kernel", "shape", "density", "ms", "TFLOP/s", "GB/s", "x dense", "efficiency", "error"];
+
+function kernelCells(row: KernelRow): string[] {
+  const digits = (value: number | undefined) => value?.toPrecision(3) ?? "";
+  return [
+    row.kernel,
+    row.shape,
+    `${(row.density * 100).toFixed(1)} %`,
+    row.milliseconds.toPrecision(4),
+    digits(row.teraflops),
+    digits(row.gigabytesPerSecond),
+    digits(row.speedUp),
+    digits(row.efficiency),
+    row.error?.toExponential(1) ?? "",
+  ];
+}
+
+function modelTable({ title, device, times }: ModelBench): string {
+  const line = (name: string, { deviceSeconds, queueSeconds, wallSeconds }: StepTime, density: number) => [
+    name,
+    `${(density * 100).toFixed(1)} %`,
+    (deviceSeconds * 1e3).toPrecision(4),
+    (wallSeconds * 1e3).toPrecision(4),
+    (queueSeconds * 1e3).toPrecision(3),
+    `${(Math.max(0, 1 - deviceSeconds / wallSeconds) * 100).toFixed(1)} %`,
+    (times.dense.deviceSeconds / deviceSeconds).toFixed(2),
+  ];
+  const memory = (times.bytesAllocated / 2 ** 30).toFixed(1);
+  return `${title}, random weights, on ${device}; ${memory} GiB held\n${table([
+    ["step", "density", "device ms", "wall ms", "queueing ms", "idle", "x dense"],
+    line("dense", times.dense, 1),
+    line("refresh", times.refresh, 1),
+    line("delta", times.delta, times.delta.density),
+  ])}`;
+}
