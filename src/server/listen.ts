@@ -1,3 +1,4 @@
+import { TamiasError } from "../../ffi/errors.ts";
 import type { Engine } from "./engine.ts";
 import { hostGuard } from "./http/host-guard.ts";
 import { makeService, type RoutesOptions } from "./routes.ts";
@@ -17,7 +18,7 @@ export interface Listening {
 
 /**
  * Serves an engine over HTTP, on Bun. The engine stays the caller's.
- * @throws Error when the address is taken
+ * @throws TamiasError `io` when the address is taken
  */
 export function listen(
   engine: Engine,
@@ -25,13 +26,11 @@ export function listen(
 ): Listening {
   const service = makeService(engine, options);
   const guard = hostGuard(host);
-  const server = Bun.serve({
-    hostname: host,
+  const server = bind(
+    host,
     port,
-    // Streams lift this for themselves; it is for bodies that never come and connections that say nothing.
-    idleTimeout: 30,
-    fetch: (request, self) => guard(request) ?? service.app.fetch(request, { server: self }),
-  });
+    (request, self) => guard(request) ?? service.app.fetch(request, { server: self }),
+  );
   return {
     url: server.url.href.replace(/\/$/, ""),
     async stop(drainSeconds) {
@@ -41,4 +40,20 @@ export function listen(
       await server.stop(true);
     },
   };
+}
+
+type Answer = (request: Request, server: Bun.Server<undefined>) => Response | Promise<Response>;
+
+function bind(hostname: string, port: number, fetch: Answer): Bun.Server<undefined> {
+  try {
+    // Streams lift the time-out for themselves; it is for bodies that never come and connections that say nothing.
+    return Bun.serve({ hostname, port, idleTimeout: 30, fetch });
+  } catch (cause) {
+    const { code = "" } = cause as NodeJS.ErrnoException;
+    const reason = code === "EADDRINUSE" ? "it is taken" : (cause as Error).message;
+    throw new TamiasError("io", `Cannot listen on ${hostname}, port ${port}: ${reason}.`, {
+      hint: "Port 0 takes any that is free.",
+      cause,
+    });
+  }
 }
