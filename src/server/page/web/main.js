@@ -105,7 +105,7 @@ history.onChoose = async (entry) => {
   element("stage").focus();
 };
 
-makeViews(["–"]);
+makeViews(["Nothing drawn yet"]);
 try {
   const { model, device } = await controls.load();
   element("about").textContent = `${model} on ${device}`;

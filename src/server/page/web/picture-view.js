@@ -17,6 +17,7 @@ export class PictureView {
     this.element = template.content.firstElementChild.cloneNode(true);
     this.#part("title").textContent = title;
     this.#picture = this.#part("picture");
+    Object.assign(this.#picture, { width: 1, height: 1 });
     this.#part("step-slider").addEventListener("input", (event) => {
       this.#chosen = Number(event.target.value);
       this.#follows = this.#chosen === this.steps.length - 1;
