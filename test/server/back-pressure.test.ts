@@ -1,7 +1,10 @@
 import { expect, test } from "bun:test";
 import { MessageLog } from "../../src/server/jobs/message-log.ts";
 import type { Message } from "../../src/server/jobs/messages.ts";
+import { connect } from "node:net";
 import { readMessages } from "../../src/client/index.js";
+import { listen } from "../../src/server/listen.ts";
+import { fakeEngine } from "./fake-engine.ts";
 import { testServer } from "./support.ts";
 
 const reading = { idleSeconds: 1, signal: new AbortController().signal };
@@ -70,4 +73,44 @@ test("a waiting stream gives signs of life", async () => {
   for await (const { type } of readMessages(running.body!)) if (seen.push(type) === 4) break;
   expect(seen.slice(0, 2)).toEqual(["queued", "start"]);
   expect(seen.slice(2)).toEqual(["heartbeat", "heartbeat"]);
+});
+
+test("a socket that is not read makes the server keep nothing but what the system buffers", async () => {
+  const engine = fakeEngine();
+  engine.hold();
+  const server = listen(engine, { port: 0 });
+  const steps = 60;
+  const size = 512;
+  const formats = { preview_format: "rgb", output_format: "rgb" };
+  const body = JSON.stringify({ prompt: "x", steps, width: size, height: size, previews: steps, ...formats });
+  const { hostname, port } = new URL(server.url);
+  const socket = connect(Number(port), hostname);
+  try {
+    socket.pause();
+    socket.write(
+      `POST /v1/generate HTTP/1.1\r\nHost: ${hostname}:${port}\r\nContent-Type: application/json\r\n` +
+        `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+    );
+    for (let step = 0; step < steps; step++) {
+      await engine.step();
+      // Time for the server to write what it would.
+      await Bun.sleep(5);
+    }
+    while (engine.counts.ended === 0) await Bun.sleep(5);
+    let received = 0;
+    const closed = Promise.withResolvers<void>();
+    socket.on("data", (chunk: Buffer) => {
+      received += chunk.length;
+    });
+    socket.on("close", () => closed.resolve());
+    socket.resume();
+    await closed.promise;
+    const pictures = received / (size * size * 3);
+    // The result and what filled the buffers; all 60 would have been there had they been kept.
+    expect(pictures).toBeGreaterThan(1);
+    expect(pictures).toBeLessThan(steps / 2);
+  } finally {
+    socket.destroy();
+    await server.stop(0);
+  }
 });

@@ -183,6 +183,9 @@ test("ended jobs are forgotten after their time, and when they take too much roo
   const brief = testServer({ keepSeconds: 0.02 });
   const { id } = await detach(brief);
   await until(async () => (await brief.get(`/v1/jobs/${String(id)}`)).status === 404);
+  const few = testServer({ keepJobs: 2 });
+  for (let count = 0; count < 4; count++) await over(few, (await detach(few)).id, "succeeded");
+  expect(((await bodyOf(await few.get("/v1/jobs"))).jobs as unknown[]).length).toBe(2);
   const small = testServer({ keepBytes: 1 });
   const first = await detach(small);
   await until(async () => (await small.get(`/v1/jobs/${String(first.id)}`)).status === 404);

@@ -8,7 +8,7 @@ import { runJob } from "./run-job.ts";
 
 type Limits = Pick<
   ServerSettings,
-  "queueLength" | "jobsPerKey" | "waitSeconds" | "runSeconds" | "keepSeconds" | "keepBytes"
+  "queueLength" | "jobsPerKey" | "waitSeconds" | "runSeconds" | "keepSeconds" | "keepJobs" | "keepBytes"
 >;
 
 /** Whose request it is, and the key by which a repetition of it is known. */
@@ -31,6 +31,7 @@ export class Jobs {
   readonly #all = new Map<string, Job>();
   readonly #idempotent = new Map<string, Remembered>();
   #waiting: Job[] = [];
+  #forgetTimer: ReturnType<typeof setTimeout> | undefined;
   #running: Job | undefined;
   #closing = false;
 
@@ -163,7 +164,6 @@ export class Jobs {
       this.#pace.observe(job);
       for (const observer of this.#observers) observer.ended?.(job);
       this.#forgetOld();
-      setTimeout(() => this.#forgetOld(), this.#limits.keepSeconds * 1000 + 1).unref();
     });
   }
 
@@ -185,15 +185,25 @@ export class Jobs {
     });
   }
 
+  /** Lets go of jobs that ended too long ago, or that are too many; later, of those that are left. */
   #forgetOld(): void {
-    const oldest = Date.now() - this.#limits.keepSeconds * 1000;
+    const { keepSeconds, keepJobs, keepBytes } = this.#limits;
+    const oldest = Date.now() - keepSeconds * 1000;
     const over = [...this.#all.values()]
       .filter((job) => job.isOver)
       .toSorted((a, b) => (b.endedAt ?? 0) - (a.endedAt ?? 0));
     let bytes = 0;
+    let kept = 0;
     for (const job of over) {
       bytes += job.picture?.length ?? 0;
-      if ((job.endedAt ?? 0) <= oldest || bytes > this.#limits.keepBytes) this.#all.delete(job.id);
+      const isOld = (job.endedAt ?? 0) <= oldest;
+      if (isOld || kept >= keepJobs || bytes > keepBytes) this.#all.delete(job.id);
+      else kept++;
+    }
+    clearTimeout(this.#forgetTimer);
+    if (kept > 0) {
+      this.#forgetTimer = setTimeout(() => this.#forgetOld(), keepSeconds * 1000 + 1);
+      this.#forgetTimer.unref();
     }
     for (const [name, { jobs }] of this.#idempotent)
       if (jobs.every((job) => !this.#all.has(job.id))) this.#idempotent.delete(name);
