@@ -1,6 +1,6 @@
 // Makes a fresh clone ready: npm packages, Bun, system packages, native library.
 // Runs under plain Node, because Bun is one of the things it installs. Does nothing that is done.
-//   node scripts/setup.mjs [--packages-only] [--browser]
+//   node scripts/setup.mjs [--packages-only | --for-tests] [--browser]
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const bun = join(root, "node_modules", ".bin", "bun");
 const depsFolder = join(root, "build", "deps");
+const toolsFolder = join(root, "build", "tools");
 const systemPackages = ["g++", "make", "libdnnl-dev"];
 const howToInstall = `Install them with: apt-get install ${systemPackages.join(" ")} (as root), then run this again.`;
 
@@ -159,6 +160,20 @@ function buildNativeLibrary() {
     stop("The native library did not build; the message is above.");
 }
 
+/** The server that the queue's tests start themselves; unpacked, not installed, so that none runs as a service. */
+function unpackNatsServer() {
+  const unpacked = join(toolsFolder, "usr", "sbin", "nats-server");
+  if (have("nats-server") || existsSync(unpacked) || !have("apt-get")) return;
+  say("unpacking nats-server into build/tools for the tests");
+  mkdirSync(toolsFolder, { recursive: true });
+  const download = () => run("apt-get", ["download", "-qq", "nats-server"], { cwd: toolsFolder }).ok;
+  // The package lists may be missing; only root can fetch them.
+  if (!download() && run("apt-get", ["update", "-qq"]).ok) download();
+  const archive = readdirSync(toolsFolder).find((name) => name.endsWith(".deb"));
+  if (archive && run("dpkg-deb", ["-x", archive, "."], { cwd: toolsFolder }).ok) return;
+  say("nats-server could not be had; the tests that need it will be skipped");
+}
+
 const started = performance.now();
 installNpmPackages();
 if (!process.argv.includes("--packages-only")) {
@@ -167,6 +182,7 @@ if (!process.argv.includes("--packages-only")) {
   }
   installSystemPackages();
   buildNativeLibrary();
+  if (process.argv.includes("--for-tests")) unpackNatsServer();
 }
 if (process.argv.includes("--browser")) installBrowser();
 say(`ready (${((performance.now() - started) / 1000).toFixed(1)} s)`);

@@ -33,6 +33,7 @@ export class BatchReporter implements Disposable {
         return this.#show(event);
       case "retry":
         return this.#line(`${event.id}: ${event.error.message} It will be made again.`);
+      case "preview":
       case "end":
     }
   }

@@ -5,6 +5,7 @@ import { generateCommand } from "./commands/generate.ts";
 import { modelsCommand } from "./commands/models.ts";
 import { policiesCommand } from "./commands/policies.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { workerCommand } from "./commands/worker.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import type { CliContext } from "./context.ts";
 import { describeError, type ErrorReport } from "./error-report.ts";
@@ -52,6 +53,7 @@ function makeProgram(context: CliContext, finish: (code: number) => void): Comma
     generateCommand,
     serveCommand,
     batchCommand,
+    workerCommand,
     verifyCommand,
     benchCommand,
     modelsCommand,

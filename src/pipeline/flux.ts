@@ -15,6 +15,7 @@ import { FlowMatchEuler } from "../samplers/flow-match-euler.ts";
 import { gaussianNoise } from "../samplers/noise.ts";
 import { openCheckpoint } from "../weights/diffusers-folder.ts";
 import type { GenerateEvent, Picture, Settings } from "./events.ts";
+import { Recording } from "./recording.ts";
 import { VelocityLine } from "./velocity-line.ts";
 
 /** T5 tokens FLUX uses unless the tokenizer asks for fewer. */
@@ -30,6 +31,7 @@ export interface FluxRequest {
   /** Whether a preview is to follow a step (0-based); the last step has the result instead. */
   wantsPreview(step: number): boolean;
   readonly recordColumns: boolean;
+  readonly trace: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -37,6 +39,7 @@ export interface FluxRequest {
 export class FluxPipeline implements Disposable {
   readonly defaultGuidance = 3.5;
   readonly #ops: Ops;
+  readonly #sideOps: Ops | undefined;
   readonly #parts: DisposableStack;
   readonly #clip: ClipTextModel;
   readonly #t5: T5Encoder;
@@ -46,8 +49,11 @@ export class FluxPipeline implements Disposable {
   readonly #autoencoder: AutoencoderKL;
   readonly #sampler: FlowMatchEuler;
 
-  /** Loads a diffusers folder; `ops` stays the caller's. */
-  static async load(ops: Ops, folder: string): Promise<FluxPipeline> {
+  /**
+   * Loads a diffusers folder; `ops` stay the caller's.
+   * @param sideOps ops of a second stream, for masks and caches beside the first
+   */
+  static async load(ops: Ops, folder: string, sideOps?: Ops): Promise<FluxPipeline> {
     const [clip, t5, transformer, autoencoder, sampler, clipTokenizer, t5Tokenizer] = await Promise.all([
       openCheckpoint(join(folder, "text_encoder")),
       openCheckpoint(join(folder, "text_encoder_2")),
@@ -58,7 +64,7 @@ export class FluxPipeline implements Disposable {
       TextTokenizer.open(join(folder, "tokenizer_2")),
     ]);
     using parts = new DisposableStack();
-    const pipeline = new FluxPipeline(ops, {
+    const pipeline = new FluxPipeline(ops, sideOps, {
       clip: parts.use(ClipTextModel.load(ops, clip)),
       t5: parts.use(await T5Encoder.load(ops, t5)),
       transformer: parts.use(FluxTransformer.load(ops, transformer)),
@@ -75,6 +81,7 @@ export class FluxPipeline implements Disposable {
 
   private constructor(
     ops: Ops,
+    sideOps: Ops | undefined,
     parts: {
       clip: ClipTextModel;
       t5: T5Encoder;
@@ -87,6 +94,7 @@ export class FluxPipeline implements Disposable {
     },
   ) {
     this.#ops = ops;
+    this.#sideOps = sideOps;
     this.#parts = parts.parts;
     this.#clip = parts.clip;
     this.#t5 = parts.t5;
@@ -112,6 +120,7 @@ export class FluxPipeline implements Disposable {
     policy,
     wantsPreview,
     recordColumns,
+    trace,
     signal,
   }: FluxRequest): AsyncGenerator<GenerateEvent> {
     const began = performance.now();
@@ -156,7 +165,11 @@ export class FluxPipeline implements Disposable {
     const line = skipsAny(plan, settings.steps)
       ? scratch.use(new VelocityLine(ops, shape, plan.skipForecast))
       : undefined;
-    const delta = scratch.use(new DeltaRun(ops, plan, { textTokens, seed: settings.seed, recordColumns }));
+    const sideOps = this.#sideOps;
+    const delta = scratch.use(
+      new DeltaRun(ops, plan, { textTokens, seed: settings.seed, recordColumns, sideOps }),
+    );
+    const recording = trace ? scratch.use(new Recording(ops.stream, sideOps?.stream)) : undefined;
     const schedule = this.#sampler.schedule(settings.steps, imageTokens);
     const reports: DensityReport[] = [];
 
@@ -221,6 +234,7 @@ export class FluxPipeline implements Disposable {
     const denoise = secondsSince(denoiseBegan);
 
     throwIfAborted(signal);
+    if (recording) yield { type: "trace", ...(await recording.take()) };
     const decodeBegan = performance.now();
     const picture = await this.#decode(latents, toRaster, [rows, columns]);
     const mean = (share: (report: DensityReport) => number) =>
@@ -367,7 +381,13 @@ interface TextStates {
   readonly pooled: DeviceTensor;
 }
 
-const skippedReport: DensityReport = { density: 0, attentionDensity: 0, mlpDensity: 0, cells: [] };
+const skippedReport: DensityReport = {
+  density: 0,
+  attentionDensity: 0,
+  mlpDensity: 0,
+  cells: [],
+  lateMasks: 0,
+};
 
 /** @throws TamiasError `bad_input` when a side is no multiple of a token's */
 export function checkSize(side: "width" | "height", pixels: number, multiple: number): void {

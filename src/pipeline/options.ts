@@ -23,6 +23,7 @@ export const generateSchema = z.strictObject({
   previewEvery: z.int().min(0).max(1000).default(0),
   previewSteps: z.array(z.int().min(0).max(999)).max(1000).default([]),
   recordColumns: z.boolean().default(false),
+  trace: z.boolean().default(false),
   signal: z.instanceof(AbortSignal).optional(),
 });
 
@@ -45,6 +46,8 @@ export interface GenerateOptions {
   readonly previewSteps?: readonly number[] | undefined;
   /** Adds to each step which columns were recomputed (reads masks back; a little slower). */
   readonly recordColumns?: boolean | undefined;
+  /** Tells at the end when each op of both streams ran (a little slower). */
+  readonly trace?: boolean | undefined;
   /** Stops within one step with a TamiasError `aborted`. */
   readonly signal?: AbortSignal | undefined;
 }

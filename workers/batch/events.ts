@@ -9,6 +9,7 @@ export type BatchEvent =
   | BatchDoneEvent
   | BatchFailedEvent
   | BatchRetryEvent
+  | BatchPreviewEvent
   | BatchEndEvent;
 
 /** A line of the jobs file is no job; the others go on. */
@@ -57,6 +58,14 @@ export interface BatchRetryEvent {
   readonly type: "retry";
   readonly id: string;
   readonly error: PlainError;
+}
+
+/** An estimate of a picture that a worker of the queue is making; with `previewEvery`. */
+export interface BatchPreviewEvent {
+  readonly type: "preview";
+  readonly id: string;
+  readonly step: number;
+  readonly png: Uint8Array;
 }
 
 export interface BatchEndEvent {

@@ -1,7 +1,7 @@
 import { makeReport } from "../../src/cli/generate-report.ts";
 import { pictureMetadata } from "../../src/cli/picture-metadata.ts";
 import { encodePng } from "../../src/media/png.ts";
-import type { ResultEvent, StartEvent, StepEvent } from "../../src/pipeline/events.ts";
+import type { PreviewEvent, ResultEvent, StartEvent, StepEvent } from "../../src/pipeline/events.ts";
 import type { RemoteTamias } from "../connection.ts";
 import { type BatchTask, hexDigest } from "./job.ts";
 import type { DoneRecord } from "./record.ts";
@@ -12,18 +12,26 @@ export interface MadePicture {
   readonly record: DoneRecord;
 }
 
+export interface MakeOptions {
+  readonly signal: AbortSignal;
+  readonly previewEvery?: number;
+  readonly onStep: (event: StepEvent) => void;
+  readonly onPreview?: (event: PreviewEvent) => void;
+}
+
 /** @throws TamiasError as `generate` does */
 export async function makePicture(
   tamias: Pick<RemoteTamias, "generate">,
   { id, line, options }: BatchTask,
-  { signal, onStep }: { signal: AbortSignal; onStep: (event: StepEvent) => void },
+  { signal, previewEvery = 0, onStep, onPreview }: MakeOptions,
 ): Promise<MadePicture> {
   let start: StartEvent | undefined;
   let result: ResultEvent | undefined;
   const steps: StepEvent[] = [];
-  for await (const event of tamias.generate({ ...options, signal })) {
+  for await (const event of tamias.generate({ ...options, previewEvery, signal })) {
     if (event.type === "start") start = event;
     if (event.type === "result") result = event;
+    if (event.type === "preview") onPreview?.(event);
     if (event.type === "step") {
       steps.push(event);
       onStep(event);

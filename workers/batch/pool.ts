@@ -1,16 +1,12 @@
-import { join } from "node:path";
 import { TamiasError, type TamiasErrorCode, throwIfAborted } from "../../ffi/errors.ts";
-import { writeFileAtomically } from "../../src/media/atomic-write.ts";
 import type { OpenOptions } from "../../src/pipeline/open.ts";
 import { untilAborted } from "../../src/pipeline/until-aborted.ts";
 import type { RemoteTamias } from "../connection.ts";
 import { openInProcess } from "../open-in-process.ts";
 import { toPlainError } from "../protocol.ts";
-import type { BatchEvent, BatchProgress } from "./events.ts";
+import type { BatchEvent } from "./events.ts";
 import { type MadePicture, makePicture } from "./make-picture.ts";
-import type { Manifest } from "./manifest.ts";
-import { Pace } from "./pace.ts";
-import type { FailedRecord } from "./record.ts";
+import type { Tally } from "./tally.ts";
 import type { ClaimedTask, TaskQueue } from "./task-queue.ts";
 
 /** Processes that may die on one picture before it counts as failed. */
@@ -22,18 +18,10 @@ const modelErrors = new Set<TamiasErrorCode>(["not_found", "bad_weights", "unsup
 /** Works a queue off, with some processes side by side. */
 export class Pool {
   readonly #options: PoolOptions;
-  readonly #pace: Pace;
-  #pictures: number;
-  #done: number;
-  #failed = 0;
   #active: number;
 
   constructor(options: PoolOptions) {
-    const { waiting, done } = options.queue.counts();
     this.#options = options;
-    this.#pace = new Pace(waiting);
-    this.#pictures = waiting + done;
-    this.#done = done;
     this.#active = options.size;
   }
 
@@ -89,7 +77,7 @@ export class Pool {
       opening.then((tamias) => tamias.close()).catch(() => {});
       const isModels = error instanceof TamiasError && modelErrors.has(error.code);
       if (isModels && !signal.aborted) {
-        await this.#fail({ status: "failed", id, line, error: toPlainError(error) });
+        await this.#options.tally.failed({ status: "failed", id, line, error: toPlainError(error) });
         if (this.#options.stopsAtFailure) throw error;
         return "failed";
       }
@@ -101,69 +89,34 @@ export class Pool {
   }
 
   async #make(task: ClaimedTask, tamias: RemoteTamias, signal: AbortSignal): Promise<void> {
-    const { queue, out, manifest, tell } = this.#options;
+    const { queue, tally, tell } = this.#options;
     const { id, line } = task;
     let made: MadePicture;
     try {
       made = await makePicture(tamias, task, {
         signal,
-        onStep: ({ step, steps }) => {
-          this.#pace.step(id, (step + 1) / steps);
-          tell({ type: "step", id, step, steps, ...this.#progress() });
-        },
+        onStep: ({ step, steps }) => tally.step(id, step, steps),
       });
     } catch (error) {
       const isLost = error instanceof TamiasError && error.code === "device_lost";
       const losses = task.losses + (isLost ? 1 : 0);
       if (signal.aborted || (isLost && losses < MAX_LOSSES)) {
-        this.#pace.forget(id);
+        tally.forget(id);
         queue.release(id, losses);
         throwIfAborted(signal);
         return tell({ type: "retry", id, error: toPlainError(error) });
       }
-      await this.#fail({ status: "failed", id, line, error: toPlainError(error) });
+      await tally.failed({ status: "failed", id, line, error: toPlainError(error) });
       if (this.#options.stopsAtFailure) throw error;
       return;
     }
-    try {
-      // The file first: a task that is recorded as done has its picture.
-      await writeFileAtomically(join(out, made.record.file), made.png);
-    } catch (error) {
-      queue.release(id, task.losses);
-      throw error;
-    }
-    queue.end(made.record);
-    await manifest.add(made.record);
-    this.#pace.end(id);
-    this.#done++;
-    tell({ type: "done", record: made.record, ...this.#progress() });
-  }
-
-  async #fail(record: FailedRecord): Promise<void> {
-    const { queue, manifest, tell } = this.#options;
-    queue.end(record);
-    await manifest.add(record);
-    this.#pace.end(record.id);
-    this.#failed++;
-    tell({ type: "failed", record, ...this.#progress() });
-  }
-
-  #progress(): BatchProgress {
-    return {
-      pictures: this.#pictures,
-      done: this.#done,
-      failed: this.#failed,
-      picturesPerSecond: this.#pace.picturesPerSecond,
-      secondsLeft: this.#pace.secondsLeft,
-    };
+    await tally.done(made);
   }
 }
 
 export interface PoolOptions {
   readonly queue: TaskQueue;
-  readonly manifest: Manifest;
-  /** Folder for the pictures. */
-  readonly out: string;
+  readonly tally: Tally;
   readonly open: Omit<OpenOptions, "model">;
   /** Processes side by side. */
   readonly size: number;

@@ -12,19 +12,24 @@ import { toPlainError } from "../protocol.ts";
 import type { BatchEvent } from "./events.ts";
 import type { BatchJob } from "./job.ts";
 import { Manifest } from "./manifest.ts";
+import type { QueuePoolOptions } from "./nats/queue-pool.ts";
 import { Pool } from "./pool.ts";
 import { readJobs } from "./read-jobs.ts";
 import type { InvalidRecord } from "./record.ts";
+import { Tally } from "./tally.ts";
 import { TaskQueue } from "./task-queue.ts";
 
 const MAX_WORKERS = 256;
 
 const optionsSchema = z.strictObject({
   out: z.string().min(1),
-  workers: z.int().min(1).max(MAX_WORKERS).default(1),
+  workers: z.int().min(0).max(MAX_WORKERS).optional(),
   model: z.string().min(1).default("acorn-image"),
   device: z.enum(["auto", "cpu", "cuda"]).optional(),
   threads: z.int().min(1).max(4096).optional(),
+  pipeline: z.enum(["overlap", "serial"]).optional(),
+  queue: z.string().optional(),
+  previewEvery: z.int().min(0).max(1000).default(0),
   resume: z.boolean().default(false),
   strict: z.boolean().default(false),
   signal: z.instanceof(AbortSignal).optional(),
@@ -35,8 +40,12 @@ export interface BatchOptions extends Omit<OpenOptions, "model"> {
   readonly jobs: string | Iterable<BatchJob>;
   /** Folder for the pictures, `manifest.jsonl` and the queue; made where it is missing. */
   readonly out: string;
-  /** Processes that make pictures side by side, each with the model in its memory; default 1. */
+  /** Processes that make pictures side by side, each with the model in its memory; default 1, with a queue 0. */
   readonly workers?: number | undefined;
+  /** Address of a NATS server (nats://host) whose workers share the work; the batch's own workers are of them. */
+  readonly queue?: string | undefined;
+  /** With a queue: `preview` events, an estimate after every so many steps; default 0, none. */
+  readonly previewEvery?: number | undefined;
   /** For jobs that name none; default acorn-image. */
   readonly model?: string | undefined;
   /** Goes on with the batch that is in `out`. */
@@ -56,7 +65,11 @@ export interface BatchOptions extends Omit<OpenOptions, "model"> {
 export async function* runBatch({ jobs, ...rest }: BatchOptions): AsyncGenerator<BatchEvent, void, void> {
   const checked = optionsSchema.safeParse(rest);
   if (!checked.success) throw badOptions(checked.error);
-  const { out, workers, model, device, threads, resume, strict, signal } = checked.data;
+  const { out, model, device, threads, pipeline, resume, strict, signal } = checked.data;
+  const { queue: queueUrl, previewEvery } = checked.data;
+  const workers = checked.data.workers ?? (queueUrl ? 0 : 1);
+  if (!queueUrl && workers === 0)
+    throw new TamiasError("bad_input", "workers: 0 is for batches with a queue.");
   throwIfAborted(signal);
   const queuePath = join(out, "queue.sqlite");
   if (!resume && existsSync(queuePath))
@@ -78,17 +91,19 @@ export async function* runBatch({ jobs, ...rest }: BatchOptions): AsyncGenerator
   yield { type: "start", pictures: waiting + done, done, workers };
   const stop = new AbortController();
   const events = new Mailbox<BatchEvent | { type: "over"; error: unknown }>();
-  const pool = new Pool({
+  const tell = (event: BatchEvent) => events.put(event);
+  const stopped = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+  const shared = {
     queue,
-    manifest,
-    out,
-    open: { device, threads },
-    size: Math.min(workers, waiting),
+    tally: new Tally({ queue, manifest, out, tell }),
     stopsAtFailure: strict,
-    signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
-    tell: (event) => events.put(event),
-  });
-  const work = pool.run();
+    signal: stopped,
+    tell,
+  };
+  const open = { device, threads, pipeline };
+  const work = queueUrl
+    ? runOnServer({ ...shared, url: queueUrl, open, workers, previewEvery })
+    : new Pool({ ...shared, open, size: Math.min(workers, waiting) }).run();
   work.then(
     () => events.put({ type: "over", error: undefined }),
     (error: unknown) => events.put({ type: "over", error }),
@@ -118,6 +133,38 @@ export async function* runBatch({ jobs, ...rest }: BatchOptions): AsyncGenerator
     seconds: (performance.now() - began) / 1000,
     manifest: manifest.path,
   };
+}
+
+/** Has the work done by whoever serves the queue, this program's own workers among them. */
+async function runOnServer({
+  url,
+  open,
+  workers,
+  ...shared
+}: Omit<QueuePoolOptions, "server" | "threads"> & {
+  url: string;
+  open: Omit<OpenOptions, "model">;
+  workers: number;
+}): Promise<void> {
+  const [{ QueueServer }, { QueuePool }, { serveQueue }] = await Promise.all([
+    import("./nats/server.ts"),
+    import("./nats/queue-pool.ts"),
+    import("./nats/queue-worker.ts"),
+  ]);
+  await using server = await QueueServer.open({ url });
+  const over = new AbortController();
+  const own = serveQueue(server, open, {
+    workers,
+    signal: AbortSignal.any([shared.signal, over.signal]),
+  });
+  try {
+    const work = new QueuePool({ ...shared, server, threads: open.threads }).run();
+    // Own workers end before the work only when they cannot go on.
+    await Promise.race([work, own.then(() => work)]);
+  } finally {
+    over.abort();
+    await own.catch(() => {});
+  }
 }
 
 /** Files that a run which was killed had not finished writing; no other run is at work here. */

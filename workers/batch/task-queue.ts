@@ -56,6 +56,7 @@ export class TaskQueue implements Disposable {
         reading INTEGER NOT NULL,
         record TEXT
       )`);
+      this.#database.run("CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL)");
       this.#database.run("CREATE INDEX IF NOT EXISTS by_state ON tasks (state, sequence)");
     } catch (error) {
       throw explain(path, error);
@@ -147,6 +148,24 @@ export class TaskQueue implements Disposable {
       JSON.stringify(record),
       record.id,
     ]);
+  }
+
+  isWaiting(id: string): boolean {
+    const row = this.#database
+      .query<{ state: string }, [string]>("SELECT state FROM tasks WHERE id = ?")
+      .get(id);
+    return row?.state === "waiting" || row?.state === "running";
+  }
+
+  /** Something to be known by later runs too. */
+  note(name: string): string | undefined {
+    return this.#database
+      .query<{ value: string }, [string]>("SELECT value FROM notes WHERE name = ?")
+      .get(name)?.value;
+  }
+
+  setNote(name: string, value: string): void {
+    this.#database.run("INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)", [name, value]);
   }
 
   counts(): TaskCounts {

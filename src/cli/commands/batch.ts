@@ -11,7 +11,8 @@ import { wholeNumber } from "../number-option.ts";
 
 interface BatchArguments {
   readonly out: string;
-  readonly workers: number;
+  readonly workers?: number;
+  readonly queue?: string;
   readonly model: string;
   readonly device: NonNullable<OpenOptions["device"]>;
   readonly threads?: number;
@@ -29,7 +30,12 @@ export function batchCommand(context: CliContext, finish: (code: number) => void
       new Argument("<jobs.jsonl>", "each line the options of a picture: prompt, seed, steps, size …"),
     )
     .requiredOption("-o, --out <folder>", "where the pictures and manifest.jsonl go")
-    .option("-w, --workers <number>", "processes side by side", wholeNumber(1, 256), 1)
+    .option(
+      "-w, --workers <number>",
+      "processes side by side; default: 1, with --queue 0",
+      wholeNumber(0, 256),
+    )
+    .option("--queue <address>", "share the work with the workers of a NATS server, nats://host[:port]")
     .addOption(
       new Option("-m, --model <model>", "for jobs that name none").env("TAMIAS_MODEL").default("acorn-image"),
     )
