@@ -83,6 +83,10 @@ export class ChildProcess {
     this.#kill = kill;
   }
 
+  get deviceBytes(): number | undefined {
+    return this.#connection.deviceBytes;
+  }
+
   generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
     return this.#connection.generate(options);
   }

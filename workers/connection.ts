@@ -7,6 +7,8 @@ import { type AboutModel, fromPlainError, type FromWorker, toPlainError, type To
 
 /** A model opened in another thread or process; used as `Tamias` is. */
 export interface RemoteTamias extends AboutModel, AsyncDisposable {
+  /** Device memory held at the latest event; undefined before the first. */
+  readonly deviceBytes: number | undefined;
   /** As `Tamias.generate`: a signal, or leaving the loop early, stops the work within one step. */
   generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void>;
   /** Stops what is running, frees the device and ends the thread or process. */
@@ -21,11 +23,16 @@ export class Connection {
   readonly #closed = Promise.withResolvers<void>();
   #failure: TamiasError | undefined;
   #nextRequest = 0;
+  #deviceBytes: number | undefined;
 
   constructor(tell: (message: ToWorker) => void) {
     this.#tell = tell;
     // Whoever waits for these hears of a failure; so does every request.
     this.#opened.promise.catch(() => {});
+  }
+
+  get deviceBytes(): number | undefined {
+    return this.#deviceBytes;
   }
 
   /** @throws TamiasError as `open` does */
@@ -76,6 +83,7 @@ export class Connection {
       case "closed":
         return this.#closed.resolve();
       default:
+        if (message.type === "event") this.#deviceBytes = message.deviceBytes;
         this.#requests.get(message.request)?.put(message);
     }
   }

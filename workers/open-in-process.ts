@@ -34,7 +34,7 @@ export class ProcessTamias implements RemoteTamias {
   readonly #closing = new AbortController();
   /** The process that runs, or the one that is being started; rejected when starting was given up. */
   #child: Promise<ChildProcess>;
-  #pid: number | undefined;
+  #alive: ChildProcess | undefined;
   #hasGivenUp = false;
   #restarts = 0;
   /** Deaths and failed starts since a request last ended well. */
@@ -52,7 +52,11 @@ export class ProcessTamias implements RemoteTamias {
 
   /** The process that owns the device; undefined while there is none. */
   get pid(): number | undefined {
-    return this.#pid;
+    return this.#alive?.pid;
+  }
+
+  get deviceBytes(): number | undefined {
+    return this.#alive?.deviceBytes;
   }
 
   /** How often the process was started again. */
@@ -115,9 +119,9 @@ export class ProcessTamias implements RemoteTamias {
   }
 
   #watch(child: ChildProcess): void {
-    this.#pid = child.pid;
+    this.#alive = child;
     child.exited.then(() => {
-      this.#pid = undefined;
+      this.#alive = undefined;
       if (!this.#closed) this.#revive();
     });
   }

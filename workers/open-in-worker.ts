@@ -23,6 +23,9 @@ export async function openInWorker(options: OpenOptions): Promise<RemoteTamias> 
       model,
       device,
       sizes,
+      get deviceBytes() {
+        return connection.deviceBytes;
+      },
       generate: (request) => connection.generate(request),
       close,
       [Symbol.asyncDispose]: close,

@@ -14,7 +14,13 @@ export type ToWorker =
 export type FromWorker =
   | ({ readonly type: "opened" } & AboutModel)
   | { readonly type: "refused"; readonly error: PlainError }
-  | { readonly type: "event"; readonly request: number; readonly event: GenerateEvent }
+  | {
+      readonly type: "event";
+      readonly request: number;
+      readonly event: GenerateEvent;
+      /** Device memory held at this moment. */
+      readonly deviceBytes: number;
+    }
   | { readonly type: "done"; readonly request: number }
   | { readonly type: "failed"; readonly request: number; readonly error: PlainError }
   | { readonly type: "closed" };

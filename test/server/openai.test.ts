@@ -63,6 +63,16 @@ test("fields of open models are taken", async () => {
   expect(metadata).toMatchObject({ seed: "9", steps: "3", guidance: "2.5", policy: "fast" });
 });
 
+test.each([
+  ["high", "exact"],
+  ["low", "fast"],
+  [undefined, "balanced"],
+] as const)("quality %s is the policy %s", async (quality, policy) => {
+  const made = await client.images.generate({ prompt: "a fox", ...(quality ? { quality } : {}) });
+  const text = (made as OpenAI.ImagesResponse).data?.[0]?.b64_json ?? "";
+  expect(decodePng(Buffer.from(text, "base64")).metadata.policy).toBe(policy);
+});
+
 test("models are listed", async () => {
   const ids = await Array.fromAsync(await client.models.list(), ({ id }) => id);
   expect(ids).toEqual(["acorn-image"]);

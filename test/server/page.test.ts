@@ -138,9 +138,13 @@ describe.skipIf(!executablePath)("the page in Chromium", () => {
       settings: { apiKeys: [{ name: "ann", key: "ann-secret-key" }] },
     });
     const { page: locked } = await openPage({}, guarded.url);
+    expect(await text(locked, "#trouble")).toBe(
+      "An API key is needed. Send it as `Authorization: Bearer KEY`.",
+    );
     await locked.fill("#key", "ann-secret-key");
     await locked.keyboard.press("Tab");
     await loaded(locked);
+    await locked.waitForSelector("#trouble", { state: "hidden" });
     await locked.fill("#prompt", "a fox");
     await locked.click("#draw");
     await finished(locked);

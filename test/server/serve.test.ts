@@ -64,6 +64,8 @@ test("it streams a picture, and knows which sizes the model takes", async () => 
   ] as Message["type"][]);
   const models = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: unknown[] };
   expect(models.data).toMatchObject([{ id: "flux-tiny", size_multiple: 16 }]);
+  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  expect(Number(/^tamias_device_memory_bytes (\S+)$/m.exec(metrics)?.[1])).toBeGreaterThan(1000);
   const wrong = Array.fromAsync(generate({ ...small, width: 18 }, server));
   expect(await wrong.catch(String)).toContain("nearest are 16 and 32");
 });

@@ -18,6 +18,7 @@ export function observe(log: Logger, metrics: Metrics): MiddlewareHandler<Server
     c.set("owner", "anonymous");
     await next();
     c.header("x-request-id", requestId);
+    c.header("x-content-type-options", "nosniff");
     const seconds = (performance.now() - began) / 1000;
     const route = routeOf(c);
     metrics.request(c.req.method, route, c.res.status, seconds);

@@ -97,8 +97,11 @@ export class Jobs {
   /** Seconds until the job's picture is expected; undefined while nothing is known of the machine's pace. */
   secondsLeft(job: Job): number | undefined {
     if (job.isOver) return 0;
-    const ahead = job === this.#running ? [] : this.#waiting.slice(0, this.#waiting.indexOf(job));
-    const current = this.#running && this.#running !== job ? [this.#running] : [];
+    const place = this.#waiting.indexOf(job);
+    // Neither waiting nor over: it runs, or its picture is being encoded.
+    if (place < 0) return this.#pace.secondsLeft(job);
+    const current = this.#running ? [this.#running] : [];
+    const ahead = this.#waiting.slice(0, place);
     return [...current, ...ahead, job].reduce<number | undefined>((sum, each) => {
       const left = this.#pace.secondsLeft(each);
       return sum === undefined || left === undefined ? undefined : sum + left;

@@ -23,7 +23,7 @@ export function sharedFields(engine: Engine, settings: ServerSettings) {
       .refine((text) => text.isWellFormed(), "has half of a surrogate pair: it is not valid Unicode")
       .meta({ example: "3d render of a fox on a sky blue background" }),
     side: side(engine.sizes?.multiple ?? 1),
-    steps: z.int().min(1).max(settings.steps).default(Math.min(20, settings.steps)),
+    steps: z.int().min(1).max(settings.steps),
     seed: z
       .int()
       .min(0)
@@ -58,7 +58,6 @@ const policyField = z
   })
   // findPolicy has checked the settings.
   .transform((asked) => asked as string | ColumnPolicySettings)
-  .default("balanced")
   .meta({
     description: `${policyNames.join(", ")}, or settings of column deltas`,
     example: "balanced",
@@ -76,6 +75,11 @@ function policyComplaint(asked: string | Record<string, unknown>): Complaint | u
   }
 }
 
+/** Steps of a request that does not say. */
+export function defaultSteps(settings: ServerSettings): number {
+  return Math.min(20, settings.steps);
+}
+
 /** The word metrics count a policy by. */
 export function policyWord(policy: string | ColumnPolicySettings): string {
   return typeof policy === "string" ? policy : "custom";
@@ -91,10 +95,10 @@ export function generateSchema(engine: Engine, settings: ServerSettings) {
       prompt,
       width: sideField.optional().meta({ description: `pixels; default: ${native ?? "the model's own"}` }),
       height: sideField.optional(),
-      steps,
+      steps: steps.default(defaultSteps(settings)),
       seed,
       guidance,
-      policy,
+      policy: policy.default("balanced"),
       previews: z.int().min(0).max(MOST_PREVIEWS).default(3).meta({
         description: "estimates on the way: one after the first step, the others spread evenly",
       }),

@@ -10,7 +10,7 @@ import type { Message, MessageOf } from "../jobs/messages.ts";
 import { checkModel } from "../models/check-model.ts";
 import { fingerprint } from "../native/fingerprint.ts";
 import { idempotencyHeader } from "../native/generate.ts";
-import { policyWord, previewSteps } from "../native/request-schemas.ts";
+import { defaultSteps, policyWord, previewSteps } from "../native/request-schemas.ts";
 import type { Service } from "../service.ts";
 import { respondLive, untilEnded } from "../wire/respond.ts";
 import { SSE_TYPE, toBase64 } from "../wire/sse.ts";
@@ -58,7 +58,7 @@ export function addImages(app: OpenAPIHono<ServerEnv>, service: Service): void {
       const body = c.req.valid("json");
       checkModel(engine, body.model ?? undefined);
       const key = c.req.valid("header")["idempotency-key"];
-      const submitted = jobs.submit(toRequests(body, engine.sizes?.native), {
+      const submitted = jobs.submit(toRequests(body, service), {
         owner: c.get("owner"),
         idempotency: key === undefined ? undefined : { key, fingerprint: await fingerprint(c) },
       });
@@ -90,9 +90,10 @@ export function addImages(app: OpenAPIHono<ServerEnv>, service: Service): void {
 }
 
 /** One job for each picture; the second and later start from the seeds that follow. */
-function toRequests(body: GenerationsBody, native: number | undefined): JobRequest[] {
+function toRequests(body: GenerationsBody, { engine, settings }: Service): JobRequest[] {
+  const native = engine.sizes?.native;
   const [width, height] = parseSize(body.size) ?? [native, native];
-  const steps = body.num_inference_steps ?? 20;
+  const steps = body.num_inference_steps ?? defaultSteps(settings);
   const policy = body.policy ?? policyOfQuality[body.quality ?? "auto"];
   const encoding = { format: body.output_format ?? "png", quality: body.output_compression ?? 90 } as const;
   return Array.from({ length: body.n ?? 1 }, (_, at) => ({

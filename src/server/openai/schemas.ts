@@ -63,9 +63,9 @@ export function generationsSchema(engine: Engine, settings: ServerSettings) {
       style: z.enum(["vivid", "natural"]).nullish().meta({ description: "taken and ignored" }),
       user: z.string().max(512).nullish().meta({ description: "taken and ignored" }),
       seed: seed.nullable(),
-      num_inference_steps: steps.nullable(),
+      num_inference_steps: steps.nullish(),
       guidance_scale: guidance.nullable(),
-      policy: policy.optional().nullable(),
+      policy: policy.nullish(),
     })
     .meta({ id: "ImageGenerationRequest" });
 }

@@ -35,7 +35,7 @@ export function sendFile(
   contentType: string,
   headers: Readonly<Record<string, string>> = {},
 ): Response {
-  const all = { ...headers, etag, "cache-control": "no-cache", "x-content-type-options": "nosniff" };
+  const all = { ...headers, etag, "cache-control": "no-cache" };
   if (context.req.header("if-none-match") === etag) return new Response(null, { status: 304, headers: all });
   return new Response(bytes, { headers: { ...all, "content-type": contentType } });
 }

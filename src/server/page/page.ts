@@ -10,7 +10,11 @@ const SCRIPT = "text/javascript; charset=utf-8";
 const policy = (styles: string) =>
   `default-src 'none'; script-src 'self'; style-src ${styles}; img-src 'self' blob: data:; connect-src 'self'; ` +
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const pageHeaders = { "content-security-policy": policy("'self'"), "referrer-policy": "no-referrer" };
+const pageHeaders = {
+  "content-security-policy": policy("'self'"),
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+};
 const docsHeaders = { ...pageHeaders, "content-security-policy": policy("'self' 'unsafe-inline'") };
 
 const own = (name: string) => new URL(`web/${name}`, import.meta.url);

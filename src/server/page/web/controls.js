@@ -6,6 +6,8 @@ const glue = new Set(
 
 /** The form: what to draw, and what this server allows. */
 export class Controls {
+  /** Called when another API key was typed in. */
+  onKey = () => {};
   #form;
   #vocabulary = {};
   #known = new Set();
@@ -21,7 +23,7 @@ export class Controls {
     this.#element("key").value = sessionStorage.getItem(KEY) ?? "";
     this.#element("key").addEventListener("change", (event) => {
       sessionStorage.setItem(KEY, event.target.value);
-      this.load().catch(() => {});
+      this.onKey();
     });
   }
 

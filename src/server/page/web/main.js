@@ -11,13 +11,16 @@ const history = await History.open(element("history-list"), element("history"));
 const views = element("views");
 const comparison = element("comparison");
 let running;
+let shown = [];
 
 /** Makes room for as many pictures as will be drawn. */
 function makeViews(titles) {
+  for (const view of shown) view.release();
   const made = titles.map((title) => new PictureView(element("view-template"), title));
   views.replaceChildren(...made.map((view) => view.element));
   views.dataset.count = String(titles.length);
   comparison.hidden = true;
+  shown = made;
   return made;
 }
 
@@ -105,11 +108,17 @@ history.onChoose = async (entry) => {
   element("stage").focus();
 };
 
-makeViews(["Nothing drawn yet"]);
-try {
-  const { model, device } = await controls.load();
-  element("about").textContent = `${model} on ${device}`;
-} catch (error) {
-  element("about").textContent = "";
-  showTrouble(`The server does not answer: ${error.message}`);
+async function connect() {
+  showTrouble("");
+  try {
+    const { model, device } = await controls.load();
+    element("about").textContent = `${model} on ${device}`;
+  } catch (error) {
+    element("about").textContent = "";
+    showTrouble(error.message);
+  }
 }
+
+controls.onKey = connect;
+makeViews(["Nothing drawn yet"]);
+await connect();

@@ -87,6 +87,11 @@ export class PictureView {
     return this.#picture.getContext("2d", { willReadFrequently: true }).getImageData(0, 0, width, height);
   }
 
+  /** Lets go of what the browser keeps for it. */
+  release() {
+    URL.revokeObjectURL(this.#part("save").href);
+  }
+
   #part(name) {
     return this.element.querySelector(`.${name}`);
   }
