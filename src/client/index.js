@@ -1,4 +1,3 @@
-// @ts-check
 import { decode } from "@msgpack/msgpack";
 
 /** The server's answer to a request it did not take: `status`, and `problem` as it was sent. */

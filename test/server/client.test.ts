@@ -1,5 +1,14 @@
 import { expect, test } from "bun:test";
-import { generate, readMessages, TamiasRequestError } from "../../src/client/index.js";
+import type { z } from "zod";
+import {
+  generate,
+  type GenerateRequest,
+  type Message,
+  readMessages,
+  TamiasRequestError,
+} from "../../src/client/index.js";
+import type { Message as ServerMessage } from "../../src/server/jobs/messages.ts";
+import type { generateSchema } from "../../src/server/native/request-schemas.ts";
 import { listen } from "../../src/server/listen.ts";
 import { toFrame } from "../../src/server/wire/frames.ts";
 import { fakeEngine } from "./fake-engine.ts";
@@ -68,4 +77,15 @@ test("it asks a server, hears problems, and leaving the loop frees the engine", 
   } finally {
     await server.stop(0);
   }
+});
+
+/** Compiles only while the client's types and the server's schemas agree. */
+const agreements = {
+  request: (request: GenerateRequest): z.input<ReturnType<typeof generateSchema>> => request,
+  headers: (message: Message): ServerMessage => message,
+  types: (type: ServerMessage["type"]): Message["type"] => type,
+};
+
+test("the client's types are the server's", () => {
+  expect(Object.keys(agreements).length).toBe(3);
 });
