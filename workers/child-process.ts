@@ -1,10 +1,10 @@
 import { fileURLToPath } from "node:url";
 import { TamiasError } from "../ffi/errors.ts";
 import type { GenerateEvent } from "../src/pipeline/events.ts";
-import type { OpenOptions } from "../src/pipeline/open.ts";
+import type { OpenOptions, PictureSizes } from "../src/pipeline/open.ts";
 import type { GenerateOptions } from "../src/pipeline/options.ts";
 import { Connection } from "./connection.ts";
-import type { FromWorker } from "./protocol.ts";
+import type { AboutModel, FromWorker } from "./protocol.ts";
 
 const program = fileURLToPath(new URL("./device-process.ts", import.meta.url));
 
@@ -15,6 +15,7 @@ const STOP_MILLISECONDS = 5000;
 export class ChildProcess {
   readonly model: string;
   readonly device: string;
+  readonly sizes: PictureSizes;
   readonly pid: number;
   /** Resolves when the process is gone, whatever ended it. */
   readonly exited: Promise<void>;
@@ -67,7 +68,7 @@ export class ChildProcess {
   }
 
   private constructor(
-    { model, device }: { model: string; device: string },
+    { model, device, sizes }: AboutModel,
     pid: number,
     connection: Connection,
     exited: Promise<void>,
@@ -75,10 +76,15 @@ export class ChildProcess {
   ) {
     this.model = model;
     this.device = device;
+    this.sizes = sizes;
     this.pid = pid;
     this.exited = exited;
     this.#connection = connection;
     this.#kill = kill;
+  }
+
+  get deviceBytes(): number | undefined {
+    return this.#connection.deviceBytes;
   }
 
   generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {

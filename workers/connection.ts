@@ -3,13 +3,12 @@ import type { GenerateEvent } from "../src/pipeline/events.ts";
 import type { OpenOptions } from "../src/pipeline/open.ts";
 import type { GenerateOptions } from "../src/pipeline/options.ts";
 import { Mailbox } from "./mailbox.ts";
-import { fromPlainError, type FromWorker, toPlainError, type ToWorker } from "./protocol.ts";
+import { type AboutModel, fromPlainError, type FromWorker, toPlainError, type ToWorker } from "./protocol.ts";
 
 /** A model opened in another thread or process; used as `Tamias` is. */
-export interface RemoteTamias extends AsyncDisposable {
-  readonly model: string;
-  /** Name of the device. */
-  readonly device: string;
+export interface RemoteTamias extends AboutModel, AsyncDisposable {
+  /** Device memory held at the latest event; undefined before the first. */
+  readonly deviceBytes: number | undefined;
   /** As `Tamias.generate`: a signal, or leaving the loop early, stops the work within one step. */
   generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void>;
   /** Stops what is running, frees the device and ends the thread or process. */
@@ -20,10 +19,11 @@ export interface RemoteTamias extends AsyncDisposable {
 export class Connection {
   readonly #tell: (message: ToWorker) => void;
   readonly #requests = new Map<number, Mailbox<Answer>>();
-  readonly #opened = Promise.withResolvers<{ model: string; device: string }>();
+  readonly #opened = Promise.withResolvers<AboutModel>();
   readonly #closed = Promise.withResolvers<void>();
   #failure: TamiasError | undefined;
   #nextRequest = 0;
+  #deviceBytes: number | undefined;
 
   constructor(tell: (message: ToWorker) => void) {
     this.#tell = tell;
@@ -31,8 +31,12 @@ export class Connection {
     this.#opened.promise.catch(() => {});
   }
 
+  get deviceBytes(): number | undefined {
+    return this.#deviceBytes;
+  }
+
   /** @throws TamiasError as `open` does */
-  open(options: OpenOptions): Promise<{ model: string; device: string }> {
+  open(options: OpenOptions): Promise<AboutModel> {
     this.#tell({ type: "open", options });
     return this.#opened.promise;
   }
@@ -79,6 +83,7 @@ export class Connection {
       case "closed":
         return this.#closed.resolve();
       default:
+        if (message.type === "event") this.#deviceBytes = message.deviceBytes;
         this.#requests.get(message.request)?.put(message);
     }
   }

@@ -17,8 +17,8 @@ export class ModelHost {
       case "open":
         try {
           this.#tamias = await open(message.options);
-          const { model, device } = this.#tamias;
-          return this.#tell({ type: "opened", model, device }, []);
+          const { model, device, sizes } = this.#tamias;
+          return this.#tell({ type: "opened", model, device, sizes }, []);
         } catch (error) {
           return this.#tell({ type: "refused", error: toPlainError(error) }, []);
         }
@@ -42,7 +42,7 @@ export class ModelHost {
     try {
       for await (const event of this.#tamias!.generate({ ...options, signal: controller.signal })) {
         const pixels = "rgb" in event ? [event.rgb.buffer as ArrayBuffer] : [];
-        this.#tell({ type: "event", request, event }, pixels);
+        this.#tell({ type: "event", request, event, deviceBytes: this.#tamias!.deviceBytes }, pixels);
       }
       this.#tell({ type: "done", request }, []);
     } catch (error) {

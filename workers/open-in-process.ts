@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TamiasError } from "../ffi/errors.ts";
 import type { GenerateEvent } from "../src/pipeline/events.ts";
-import type { OpenOptions } from "../src/pipeline/open.ts";
+import type { OpenOptions, PictureSizes } from "../src/pipeline/open.ts";
 import { checkOptions, type GenerateOptions } from "../src/pipeline/options.ts";
 import { Turnstile } from "../src/pipeline/turnstile.ts";
 import { untilAborted } from "../src/pipeline/until-aborted.ts";
@@ -28,12 +28,13 @@ export async function openInProcess(options: OpenOptions): Promise<ProcessTamias
 export class ProcessTamias implements RemoteTamias {
   readonly model: string;
   readonly device: string;
+  readonly sizes: PictureSizes;
   readonly #options: OpenOptions;
   readonly #turnstile = new Turnstile();
   readonly #closing = new AbortController();
   /** The process that runs, or the one that is being started; rejected when starting was given up. */
   #child: Promise<ChildProcess>;
-  #pid: number | undefined;
+  #alive: ChildProcess | undefined;
   #hasGivenUp = false;
   #restarts = 0;
   /** Deaths and failed starts since a request last ended well. */
@@ -43,6 +44,7 @@ export class ProcessTamias implements RemoteTamias {
   constructor(options: OpenOptions, child: ChildProcess) {
     this.model = child.model;
     this.device = child.device;
+    this.sizes = child.sizes;
     this.#options = options;
     this.#child = Promise.resolve(child);
     this.#watch(child);
@@ -50,7 +52,11 @@ export class ProcessTamias implements RemoteTamias {
 
   /** The process that owns the device; undefined while there is none. */
   get pid(): number | undefined {
-    return this.#pid;
+    return this.#alive?.pid;
+  }
+
+  get deviceBytes(): number | undefined {
+    return this.#alive?.deviceBytes;
   }
 
   /** How often the process was started again. */
@@ -113,9 +119,9 @@ export class ProcessTamias implements RemoteTamias {
   }
 
   #watch(child: ChildProcess): void {
-    this.#pid = child.pid;
+    this.#alive = child;
     child.exited.then(() => {
-      this.#pid = undefined;
+      this.#alive = undefined;
       if (!this.#closed) this.#revive();
     });
   }

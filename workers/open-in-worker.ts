@@ -14,7 +14,7 @@ export async function openInWorker(options: OpenOptions): Promise<RemoteTamias> 
   worker.onerror = ({ message }) =>
     connection.fail(new TamiasError("internal", `The denoise worker failed: ${message}`));
   try {
-    const { model, device } = await connection.open(options);
+    const { model, device, sizes } = await connection.open(options);
     const close = async () => {
       await connection.close();
       worker.terminate();
@@ -22,6 +22,10 @@ export async function openInWorker(options: OpenOptions): Promise<RemoteTamias> 
     return {
       model,
       device,
+      sizes,
+      get deviceBytes() {
+        return connection.deviceBytes;
+      },
       generate: (request) => connection.generate(request),
       close,
       [Symbol.asyncDispose]: close,

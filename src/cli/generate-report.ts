@@ -3,7 +3,7 @@ import type { Action } from "../delta/policy.ts";
 import type { ResultEvent, Settings, StartEvent, StepEvent, TraceEvent } from "../pipeline/events.ts";
 import { stepWord } from "../media/step-word.ts";
 import { median } from "../bench/median.ts";
-import { version } from "./version.ts";
+import { version } from "../version.ts";
 
 /** Everything a run told. */
 export interface FollowedRun {

@@ -4,12 +4,13 @@ import { benchCommand } from "./commands/bench.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { modelsCommand } from "./commands/models.ts";
 import { policiesCommand } from "./commands/policies.ts";
+import { serveCommand } from "./commands/serve.ts";
 import { workerCommand } from "./commands/worker.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import type { CliContext } from "./context.ts";
 import { describeError, type ErrorReport } from "./error-report.ts";
 import { exitCode } from "./exit-code.ts";
-import { version } from "./version.ts";
+import { version } from "../version.ts";
 
 /**
  * Runs one command line; never throws.
@@ -50,6 +51,7 @@ function makeProgram(context: CliContext, finish: (code: number) => void): Comma
     });
   for (const makeCommand of [
     generateCommand,
+    serveCommand,
     batchCommand,
     workerCommand,
     verifyCommand,

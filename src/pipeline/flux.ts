@@ -28,7 +28,8 @@ const LOOK_AHEAD_SECONDS = 0.5;
 export interface FluxRequest {
   readonly settings: Settings;
   readonly policy: Policy;
-  readonly previewEvery: number;
+  /** Whether a preview is to follow a step (0-based); the last step has the result instead. */
+  wantsPreview(step: number): boolean;
   readonly recordColumns: boolean;
   readonly trace: boolean;
   readonly signal: AbortSignal | undefined;
@@ -117,7 +118,7 @@ export class FluxPipeline implements Disposable {
   async *generate({
     settings,
     policy,
-    previewEvery,
+    wantsPreview,
     recordColumns,
     trace,
     signal,
@@ -172,8 +173,7 @@ export class FluxPipeline implements Disposable {
     const schedule = this.#sampler.schedule(settings.steps, imageTokens);
     const reports: DensityReport[] = [];
 
-    const wantsPreview = (step: number) =>
-      previewEvery > 0 && (step + 1) % previewEvery === 0 && step + 1 < settings.steps;
+    const estimates = (step: number) => step + 1 < settings.steps && wantsPreview(step);
     const queueStep = (step: number): QueuedStep => {
       const sigma = schedule.sigmas[step]!;
       const action = plan.stepAction(step);
@@ -186,7 +186,7 @@ export class FluxPipeline implements Disposable {
         );
         line?.record(velocity, sigma);
       }
-      const estimate = wantsPreview(step) ? ops.temporary(shape, "f32") : undefined;
+      const estimate = estimates(step) ? ops.temporary(shape, "f32") : undefined;
       if (estimate) ops.combine(1, latents, -sigma, velocity, estimate);
       ops.combine(1, latents, schedule.sigmas[step + 1]! - sigma, velocity, latents);
       return new QueuedStep(ops, sigma, action, action === "skip" ? undefined : delta.endStep(), estimate);

@@ -27,6 +27,14 @@ export interface OpenOptions {
 /** On the CPU both orders share the same cores. */
 const defaultPipelines = { cpu: "serial", cuda: "serial" } as const;
 
+/** What a model asks of a picture's width and height, in pixels. */
+export interface PictureSizes {
+  /** The side it was made for. */
+  readonly native: number;
+  /** Each side must be a multiple of this. */
+  readonly multiple: number;
+}
+
 /**
  * Opens a model: loads its weights onto a device.
  * @throws TamiasError `not_found`, `bad_weights`, `unsupported`, `out_of_memory` …
@@ -74,6 +82,11 @@ export class Tamias implements AsyncDisposable {
     return this.#device.info().name;
   }
 
+  /** Which pictures it makes. */
+  get sizes(): PictureSizes {
+    return { native: this.#pipeline.nativeSize, multiple: this.#pipeline.sizeMultiple };
+  }
+
   /** Bytes of device memory held now. */
   get deviceBytes(): number {
     return this.#device.info().bytesAllocated;
@@ -109,7 +122,8 @@ export class Tamias implements AsyncDisposable {
   }
 
   #settle(options: GenerateOptions): FluxRequest {
-    const { prompt, steps, previewEvery, recordColumns, trace, signal, ...asked } = checkOptions(options);
+    const { prompt, steps, previewEvery, previewSteps, recordColumns, trace, signal, ...asked } =
+      checkOptions(options);
     const policy = findPolicy(asked.policy);
     const { nativeSize, sizeMultiple, defaultGuidance } = this.#pipeline;
     const settings: Settings = {
@@ -124,6 +138,8 @@ export class Tamias implements AsyncDisposable {
     };
     checkSize("width", settings.width, sizeMultiple);
     checkSize("height", settings.height, sizeMultiple);
-    return { settings, policy, previewEvery, recordColumns, trace, signal };
+    const wantsPreview = (step: number) =>
+      (previewEvery > 0 && (step + 1) % previewEvery === 0) || previewSteps.includes(step);
+    return { settings, policy, wantsPreview, recordColumns, trace, signal };
   }
 }

@@ -21,6 +21,7 @@ export const generateSchema = z.strictObject({
   guidance: z.number().min(0).max(100).optional(),
   policy: z.union([z.string(), z.record(z.string(), z.unknown())]).default("balanced"),
   previewEvery: z.int().min(0).max(1000).default(0),
+  previewSteps: z.array(z.int().min(0).max(999)).max(1000).default([]),
   recordColumns: z.boolean().default(false),
   trace: z.boolean().default(false),
   signal: z.instanceof(AbortSignal).optional(),
@@ -41,6 +42,8 @@ export interface GenerateOptions {
   readonly policy?: string | ColumnPolicySettings | undefined;
   /** A preview after every so many steps; 0 (default) gives none. */
   readonly previewEvery?: number | undefined;
+  /** 0-based steps that are to be followed by a preview, besides those of `previewEvery`. */
+  readonly previewSteps?: readonly number[] | undefined;
   /** Adds to each step which columns were recomputed (reads masks back; a little slower). */
   readonly recordColumns?: boolean | undefined;
   /** Tells at the end when each op of both streams ran (a little slower). */

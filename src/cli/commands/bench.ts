@@ -14,7 +14,7 @@ import type { CliContext } from "../context.ts";
 import { deviceOption } from "../device-option.ts";
 import { exitCode } from "../exit-code.ts";
 import { table } from "../format.ts";
-import { version } from "../version.ts";
+import { version } from "../../version.ts";
 
 interface BenchArguments {
   readonly device: NonNullable<OpenOptions["device"]>;

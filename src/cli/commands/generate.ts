@@ -10,7 +10,7 @@ import { exitCode } from "../exit-code.ts";
 import { followRun } from "../follow-run.ts";
 import { duration, percent } from "../format.ts";
 import { makeReport } from "../generate-report.ts";
-import { readVocabulary, unknownWords, type Vocabulary } from "../known-words.ts";
+import { readVocabulary, unknownWords, type Vocabulary } from "../../pipeline/known-words.ts";
 import { decimalNumber, wholeNumber } from "../number-option.ts";
 import { checkOutputs, Outputs, type OutputPaths } from "../outputs.ts";
 import { readPolicy } from "../policy-option.ts";

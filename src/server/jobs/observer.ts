@@ -1,0 +1,9 @@
+import type { GenerateEvent } from "../../pipeline/events.ts";
+import type { Job } from "./job.ts";
+
+/** Is told what becomes of jobs: metrics and logs. */
+export interface JobObserver {
+  started?(job: Job): void;
+  progressed?(job: Job, event: GenerateEvent): void;
+  ended?(job: Job): void;
+}
