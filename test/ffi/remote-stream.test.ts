@@ -26,6 +26,7 @@ test("a stream of another thread computes what one of this thread computes, in t
     mainOps.combine(1, y, 1, y, x);
     if (round % 100 === 0) expect(main.read(x, new Float32Array(64))[63]).toBe(6 * round);
   }
+  main.synchronize();
   for (let round = 0; round < 2000; round++) sideOps.combine(1, x, 1 / 1024, x, y);
   expect(side.read(y, new Float32Array(64))[0]).toBeCloseTo(6 * 799 * (1 + 1 / 1024), 2);
 });

@@ -1,6 +1,7 @@
-import { createReadStream } from "node:fs";
+import { open } from "node:fs/promises";
 
 const NEWLINE = 10;
+const BUFFER_BYTES = 2 ** 20;
 
 /** One line of a file; `text` is undefined where the line is longer than allowed or not UTF-8. */
 export interface Line {
@@ -22,12 +23,17 @@ export async function* readLines(path: string, maxBytes: number): AsyncGenerator
     length = 0;
     return line;
   };
-  for await (const chunk of createReadStream(path) as AsyncIterable<Uint8Array>) {
+  await using file = await open(path);
+  const buffer = new Uint8Array(BUFFER_BYTES);
+  for (;;) {
+    const { bytesRead } = await file.read(buffer);
+    if (bytesRead === 0) break;
+    const chunk = buffer.subarray(0, bytesRead);
     for (let start = 0; ;) {
       const end = chunk.indexOf(NEWLINE, start);
       const piece = chunk.subarray(start, end < 0 ? undefined : end);
       length += piece.length;
-      if (length <= maxBytes) pieces.push(piece);
+      if (length <= maxBytes) pieces.push(piece.slice());
       else pieces = [];
       if (end < 0) break;
       yield take();
