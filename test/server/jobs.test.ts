@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { bodyOf, messagesOf, parseEvents, type TestServer, testServer } from "./support.ts";
+import { bodyOf, messagesOf, parseEvents, type TestServer, testServer, until } from "./support.ts";
 
 const request = { prompt: "a red fox", steps: 4, previews: 0 };
 const keys = [
@@ -17,13 +17,6 @@ async function detach(server: TestServer, body: object = {}, headers = {}): Prom
 }
 
 const look = async (server: TestServer, id: unknown) => bodyOf(await server.get(`/v1/jobs/${String(id)}`));
-
-async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
-  for (let tries = 0; !(await condition()); tries++) {
-    if (tries > 1000) throw new Error("It did not happen.");
-    await Bun.sleep(2);
-  }
-}
 
 const over = (server: TestServer, id: unknown, state: string) =>
   until(async () => (await look(server, id)).state === state);
