@@ -50,7 +50,7 @@ test("a reader that stalls is let go", async () => {
   engine.hold();
   const response = await post("/v1/generate", { prompt: "x", steps: 50 });
   const id = response.headers.get("x-job-id");
-  for (let step = 0; step < 4; step++) await engine.step();
+  // "queued" and "start" fill what is kept ahead of a reader.
   await until(() => engine.counts.ended >= 1);
   expect(engine.counts.ended).toBe(1);
   expect(id).toStartWith("job_");

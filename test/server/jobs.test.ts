@@ -172,6 +172,21 @@ test("jobs that run or wait too long end with an error", async () => {
   expect(waited.status).toBe(504);
 });
 
+test("an engine that does not stop keeps its job from nobody, and is said not to be ready", async () => {
+  const server = testServer({ stopSeconds: 0.05 });
+  server.engine.hold({ deaf: true });
+  const { id } = await detach(server);
+  await server.app.request(`/v1/jobs/${String(id)}`, { method: "DELETE" });
+  await over(server, id, "cancelled");
+  expect(await bodyOf(await server.get("/ready"))).toMatchObject({
+    ready: false,
+    reason: "the device does not stop",
+  });
+  server.engine.free();
+  await until(async () => (await server.get("/ready")).status === 200);
+  expect((await messagesOf(await server.post("/v1/generate", request))).at(-1)?.type).toBe("result");
+});
+
 test("ended jobs are forgotten after their time, and when they take too much room", async () => {
   const brief = testServer({ keepSeconds: 0.02 });
   const { id } = await detach(brief);
