@@ -2,6 +2,7 @@
 //   bun bench/serve-load.ts [--clients 200] [--seconds 60] [--threads 1]
 // Fails when a job ends other than exactly once, when memory grows without end, or when the server stops answering.
 import { readFile } from "node:fs/promises";
+import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { generate, type GenerateRequest, TamiasRequestError } from "../src/client/index.js";
 import { machine, writeResult } from "./machine.ts";
@@ -32,15 +33,18 @@ const endsOf = new Map<string, number>();
 const limits = ["--queue", String(clients), "--drain", "5"];
 await using server = await startServer("--device", "cpu", "--threads", values.threads, ...limits);
 const until = performance.now() + milliseconds;
+/** Requests that are still in the queue some time after the end are given up, like those of clients that hang up. */
+const closingTime = AbortSignal.timeout(milliseconds + 15_000);
 
 type Kind = "quick" | "slow" | "hangs up";
 const small: GenerateRequest = { prompt: "3d render of a fox", width: 64, height: 64, steps: 4, previews: 2 };
-/** What a slow reader asks for: more than the sockets' buffers hold. */
+/** What a slow reader asks for: pictures in bare bytes. */
 const large: GenerateRequest = {
   ...small,
   width: 256,
   height: 256,
-  previews: 3,
+  steps: 2,
+  previews: 1,
   preview_format: "rgb",
   output_format: "rgb",
 };
@@ -51,7 +55,8 @@ async function client(kind: Kind): Promise<void> {
     try {
       await request(kind);
     } catch (error) {
-      if (error instanceof TamiasRequestError && error.status === 429) counts.refused++;
+      if (closingTime.aborted) counts.hungUp++;
+      else if (error instanceof TamiasRequestError && error.status === 429) counts.refused++;
       else counts.broken++;
       await Bun.sleep(500);
     }
@@ -63,22 +68,28 @@ async function request(kind: Kind): Promise<void> {
   // Somebody who hangs up does so while waiting, or some messages into the picture.
   const patience = kind === "hangs up" ? 1 + Math.floor(Math.random() * 8) : Number.POSITIVE_INFINITY;
   let read = 0;
-  for await (const message of generate(kind === "slow" ? large : small, { url: server.url })) {
-    if (message.type === "queued" && job === "") {
-      counts.accepted++;
-      job = message.job;
-      endsOf.set(job, 0);
-    }
-    if (message.type === "result" || message.type === "cancelled" || message.type === "error") {
-      counts[message.type]++;
-      endsOf.set(job, (endsOf.get(job) ?? 0) + 1);
-    }
-    if (kind === "slow") await Bun.sleep(400);
-    if (++read >= patience) {
+  const options = { url: server.url, signal: closingTime };
+  try {
+    for await (const message of generate(kind === "slow" ? large : small, options)) {
+      if (message.type === "queued" && job === "") {
+        counts.accepted++;
+        job = message.job;
+        endsOf.set(job, 0);
+      }
+      if (message.type === "result" || message.type === "cancelled" || message.type === "error") {
+        counts[message.type]++;
+        endsOf.set(job, (endsOf.get(job) ?? 0) + 1);
+      }
+      if (kind === "slow") await Bun.sleep(400);
+      if (++read < patience) continue;
       counts.hungUp++;
       endsOf.delete(job);
       return;
     }
+  } catch (error) {
+    // Whoever leaves at closing time hears no end.
+    if (closingTime.aborted) endsOf.delete(job);
+    throw error;
   }
 }
 
@@ -113,6 +124,12 @@ const kinds = Array.from({ length: clients }, (_, at): Kind =>
 );
 const [health, memory] = await Promise.all([probeHealth(), sampleMemory(), ...kinds.map(client)]);
 
+// The last to hang up are noticed within a step.
+for (let tries = 0; tries < 100; tries++) {
+  const { running, waiting } = (await (await fetch(`${server.url}/ready`)).json()) as Record<string, number>;
+  if (running === 0 && waiting === 0) break;
+  await Bun.sleep(200);
+}
 const metrics = await (await fetch(`${server.url}/metrics`)).text();
 const jobsTotal = [...metrics.matchAll(/^tamias_jobs_total\{state="(\w+)",[^}]*\} (\d+)$/gm)].map(
   ([, state = "", count]) => [state, Number(count)] as const,
@@ -125,6 +142,7 @@ const quantile = (share: number) =>
   Number((sorted[Math.floor(share * (sorted.length - 1))] ?? Number.NaN).toFixed(1));
 const result = {
   machine: machine(server.device, Number(values.threads)),
+  loadAverage: loadavg().map((load) => Number(load.toFixed(1))),
   clients,
   seconds: Number(values.seconds),
   counts,

@@ -1,5 +1,6 @@
 // How soon a streamed request shows something: first byte, first step, first estimate, the whole picture.
 //   bun bench/serve.ts [--sizes 256,512] [--policies exact,balanced] [--runs 5] [--threads 2]
+import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { generate } from "../src/client/index.js";
 import { machine, median, writeResult } from "./machine.ts";
@@ -75,6 +76,7 @@ for (const size of values.sizes.split(",").map(Number))
   }
 const path = await writeResult("serve-latency", {
   machine: machine(server.device, Number(values.threads)),
+  loadAverage: loadavg().map((load) => Number(load.toFixed(1))),
   runs: Number(values.runs),
   unit: "seconds from the request being sent, medians",
   rows,

@@ -33,6 +33,8 @@ export const settingsSchema = z.strictObject({
   /** How long a job may run, and how long it may wait. */
   runSeconds: seconds.default(1800),
   waitSeconds: seconds.default(1800),
+  /** A job that is stopped ends after so long, even if its engine goes on. */
+  stopSeconds: seconds.default(30),
   /** A stream in which nothing happens tells so this often. */
   heartbeatSeconds: seconds.default(5),
   /** A reader that takes nothing for so long is let go. */

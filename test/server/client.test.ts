@@ -12,6 +12,7 @@ import type { generateSchema } from "../../src/server/native/request-schemas.ts"
 import { listen } from "../../src/server/listen.ts";
 import { toFrame } from "../../src/server/wire/frames.ts";
 import { fakeEngine } from "./fake-engine.ts";
+import { until } from "./support.ts";
 
 const told = [
   { message: { type: "heartbeat" as const } },
@@ -72,7 +73,7 @@ test("it asks a server, hears problems, and leaving the loop frees the engine", 
     engine.hold();
     for await (const message of generate({ prompt: "x" }, { url: server.url }))
       if (message.type === "start") break;
-    for (let tries = 0; engine.counts.ended < 2 && tries < 1000; tries++) await Bun.sleep(2);
+    await until(() => engine.counts.ended >= 2);
     expect(engine.counts.ended).toBe(2);
   } finally {
     await server.stop(0);

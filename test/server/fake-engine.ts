@@ -7,8 +7,8 @@ import { syntheticRun } from "../cli/synthetic-run.ts";
 export interface FakeEngine extends Engine {
   /** Runs that began and those that ended, whichever way. */
   readonly counts: { started: number; ended: number; steps: number };
-  /** Makes each step wait for `step()`. */
-  hold(): void;
+  /** Makes each step wait for `step()`; a deaf engine does not hear of an abort meanwhile. */
+  hold(how?: { deaf: boolean }): void;
   /** Lets the run that waits do one step. */
   step(): Promise<void>;
   /** Lets everything run again. */
@@ -21,6 +21,7 @@ export interface FakeEngine extends Engine {
 export function fakeEngine({ size = 64, model = "acorn-image" } = {}): FakeEngine {
   const counts = { started: 0, ended: 0, steps: 0 };
   let held = false;
+  let isDeaf = false;
   let failure: Error | undefined;
   let waiting: (() => void)[] = [];
   let turn: Promise<void> = Promise.resolve();
@@ -70,7 +71,7 @@ export function fakeEngine({ size = 64, model = "acorn-image" } = {}): FakeEngin
   async function waitForStep(signal: AbortSignal | undefined): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     waiting.push(resolve);
-    signal?.addEventListener("abort", () => resolve());
+    if (!isDeaf) signal?.addEventListener("abort", () => resolve());
     await promise;
   }
 
@@ -82,12 +83,14 @@ export function fakeEngine({ size = 64, model = "acorn-image" } = {}): FakeEngin
     counts,
     generate: run,
     close: async () => {},
-    hold() {
+    hold({ deaf } = { deaf: false }) {
       held = true;
+      isDeaf = deaf;
     },
     async step() {
-      for (let tries = 0; waiting.length === 0; tries++) {
-        if (tries > 500) throw new Error("No run waits for a step.");
+      const late = performance.now() + 30_000;
+      while (waiting.length === 0) {
+        if (performance.now() > late) throw new Error("No run waits for a step.");
         await Bun.sleep(2);
       }
       waiting.shift()?.();

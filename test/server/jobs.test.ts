@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { bodyOf, messagesOf, parseEvents, type TestServer, testServer } from "./support.ts";
+import { bodyOf, messagesOf, parseEvents, type TestServer, testServer, until } from "./support.ts";
 
 const request = { prompt: "a red fox", steps: 4, previews: 0 };
 const keys = [
@@ -17,13 +17,6 @@ async function detach(server: TestServer, body: object = {}, headers = {}): Prom
 }
 
 const look = async (server: TestServer, id: unknown) => bodyOf(await server.get(`/v1/jobs/${String(id)}`));
-
-async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
-  for (let tries = 0; !(await condition()); tries++) {
-    if (tries > 1000) throw new Error("It did not happen.");
-    await Bun.sleep(2);
-  }
-}
 
 const over = (server: TestServer, id: unknown, state: string) =>
   until(async () => (await look(server, id)).state === state);
@@ -177,6 +170,21 @@ test("jobs that run or wait too long end with an error", async () => {
   await detach(long);
   const waited = await long.post("/v1/generate", request, { accept: "image/png" });
   expect(waited.status).toBe(504);
+});
+
+test("an engine that does not stop keeps its job from nobody, and is said not to be ready", async () => {
+  const server = testServer({ stopSeconds: 0.05 });
+  server.engine.hold({ deaf: true });
+  const { id } = await detach(server);
+  await server.app.request(`/v1/jobs/${String(id)}`, { method: "DELETE" });
+  await over(server, id, "cancelled");
+  expect(await bodyOf(await server.get("/ready"))).toMatchObject({
+    ready: false,
+    reason: "the device does not stop",
+  });
+  server.engine.free();
+  await until(async () => (await server.get("/ready")).status === 200);
+  expect((await messagesOf(await server.post("/v1/generate", request))).at(-1)?.type).toBe("result");
 });
 
 test("ended jobs are forgotten after their time, and when they take too much room", async () => {

@@ -4,6 +4,7 @@ import { TamiasError } from "../../ffi/errors.ts";
 import { decodePng } from "../../src/media/png.ts";
 import { listen, type Listening } from "../../src/server/listen.ts";
 import { type FakeEngine, fakeEngine } from "./fake-engine.ts";
+import { until } from "./support.ts";
 
 const key = "sk-test-key-of-ann";
 let engine: FakeEngine;
@@ -119,7 +120,7 @@ test("a stream that the client leaves is cancelled", async () => {
   const stream = await client.images.generate({ prompt: "a fox", stream: true, partial_images: 1 });
   for (let step = 0; step < 2; step++) await engine.step();
   for await (const _ of stream) break;
-  for (let tries = 0; engine.counts.ended === before && tries < 1000; tries++) await Bun.sleep(2);
+  await until(() => engine.counts.ended > before);
   expect(engine.counts.ended).toBe(before + 1);
   engine.free();
 });

@@ -93,6 +93,17 @@ test("a mistake of the server's own is logged and told as 500", async () => {
   expect(lines.join()).toContain("inside story");
 });
 
+test("an error of the engine's that nobody foresaw is in the log, not in the answer", async () => {
+  const lines: string[] = [];
+  const log = (_: string, message: string, fields?: LogFields) =>
+    void lines.push(`${message} ${String(fields?.error)}`);
+  const { post, engine } = testServer({}, { log });
+  engine.failNext(new Error("inside story"));
+  const response = await post("/v1/generate", { prompt: "x" }, { accept: "text/event-stream" });
+  expect(await response.text()).not.toContain("inside story");
+  expect(lines.join()).toContain("mistake Error: inside story");
+});
+
 test("other origins are let in only when told so", async () => {
   const origin = { origin: "https://page.example" };
   const closed = await testServer().get("/v1/models", origin);

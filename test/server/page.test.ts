@@ -3,6 +3,7 @@ import axe from "axe-core";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { listen, type Listening } from "../../src/server/listen.ts";
 import { type FakeEngine, fakeEngine } from "./fake-engine.ts";
+import { until } from "./support.ts";
 
 const executablePath = ["chromium", "chromium-browser", "google-chrome"]
   .map((name) => Bun.which(name))
@@ -92,7 +93,7 @@ describe.skipIf(!executablePath)("the page in Chromium", () => {
     expect(await text(page, ".columns-words")).toBe("This step computed everything.");
     await page.keyboard.press("Escape");
     await page.locator(".state", { hasText: "stopped" }).waitFor();
-    for (let tries = 0; engine.counts.ended === before && tries < 1000; tries++) await Bun.sleep(5);
+    await until(() => engine.counts.ended > before);
     expect(engine.counts.ended).toBe(before + 1);
     engine.free();
     await page.close();

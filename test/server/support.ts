@@ -59,3 +59,12 @@ export function parseEvents(text: string): ServerSentEvent[] {
 export async function bodyOf(response: Response): Promise<Record<string, unknown>> {
   return (await response.json()) as Record<string, unknown>;
 }
+
+/** Waits until something is so; half a minute is long enough on the busiest machine. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const late = performance.now() + 30_000;
+  while (!(await condition())) {
+    if (performance.now() > late) throw new Error("It did not happen.");
+    await Bun.sleep(2);
+  }
+}

@@ -11,6 +11,8 @@ export function jobLogger(log: Logger): JobObserver {
         policy: job.request.policy,
         waited: ((job.startedAt ?? 0) - job.createdAt) / 1000,
       }),
+    mistaken: (job, error) =>
+      log("error", "mistake", { job: job.id, error: error instanceof Error ? error.stack : String(error) }),
     ended: (job) => {
       const last = job.log.last?.message;
       log(job.state === "failed" ? "error" : "info", "job ended", {

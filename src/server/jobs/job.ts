@@ -44,6 +44,7 @@ export class Job {
   /** Resolves when the job has ended, whichever way. */
   readonly ended: Promise<void>;
   stepsDone = 0;
+  readonly #stopSeconds: number;
   readonly #abort = new AbortController();
   readonly #resolveEnded: () => void;
   #state: JobState = "queued";
@@ -51,9 +52,12 @@ export class Job {
   #endedAt: number | undefined;
   #stop: Stop | undefined;
   #picture: Uint8Array | undefined;
+  #patience: ReturnType<typeof setTimeout> | undefined;
   #holders = 0;
 
-  constructor(request: JobRequest, owner: string) {
+  /** @param stopSeconds how long an engine that is told to stop is waited for */
+  constructor(request: JobRequest, owner: string, stopSeconds: number) {
+    this.#stopSeconds = stopSeconds;
     this.request = request;
     this.owner = owner;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -92,12 +96,16 @@ export class Job {
     this.#startedAt = Date.now();
   }
 
-  /** Ends a waiting job at once, a running one within one step. The first reason counts. */
+  /**
+   * Ends a waiting job at once, a running one when the engine has stopped, which takes at most one step. The first
+   * reason counts.
+   */
   stop(stop: Stop): void {
     if (this.isOver || this.#stop) return;
     this.#stop = stop;
-    if (this.#state === "queued") this.end({ job: this.id, ...stop });
-    else this.#abort.abort();
+    if (this.#state === "queued") return this.end({ job: this.id, ...stop });
+    this.#patience = setTimeout(() => this.end({ job: this.id, ...stop }), this.#stopSeconds * 1000);
+    this.#abort.abort();
   }
 
   /** The finished picture, encoded. */
@@ -108,6 +116,7 @@ export class Job {
   /** Ends it; once. */
   end(message: LastMessage, picture?: Uint8Array): void {
     if (this.isOver) return;
+    clearTimeout(this.#patience);
     this.#picture = picture;
     this.#state = stateOf[message.type];
     this.#endedAt = Date.now();

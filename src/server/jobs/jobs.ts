@@ -8,7 +8,14 @@ import { runJob } from "./run-job.ts";
 
 type Limits = Pick<
   ServerSettings,
-  "queueLength" | "jobsPerKey" | "waitSeconds" | "runSeconds" | "keepSeconds" | "keepJobs" | "keepBytes"
+  | "queueLength"
+  | "jobsPerKey"
+  | "waitSeconds"
+  | "runSeconds"
+  | "stopSeconds"
+  | "keepSeconds"
+  | "keepJobs"
+  | "keepBytes"
 >;
 
 /** Whose request it is, and the key by which a repetition of it is known. */
@@ -53,6 +60,11 @@ export class Jobs {
     return this.#closing;
   }
 
+  /** Whether the engine goes on with a job that has ended. */
+  get isStuck(): boolean {
+    return this.#running?.isOver ?? false;
+  }
+
   get isFull(): boolean {
     return this.#waiting.length >= this.#limits.queueLength;
   }
@@ -71,7 +83,7 @@ export class Jobs {
     if (earlier?.jobs.every(({ state }) => state !== "failed" && state !== "cancelled")) return earlier.jobs;
 
     this.#checkRoom(requests.length, owner);
-    const jobs = requests.map((request) => new Job(request, owner));
+    const jobs = requests.map((request) => new Job(request, owner, this.#limits.stopSeconds));
     for (const job of jobs) this.#take(job);
     if (name !== undefined && idempotency)
       this.#idempotent.set(name, { fingerprint: idempotency.fingerprint, jobs });

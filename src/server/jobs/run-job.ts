@@ -2,7 +2,7 @@ import { TamiasError } from "../../../ffi/errors.ts";
 import { encodePicture } from "../../media/encode-picture.ts";
 import type { ResultEvent } from "../../pipeline/events.ts";
 import type { Engine } from "../engine.ts";
-import type { Encoding, Job } from "./job.ts";
+import type { Job } from "./job.ts";
 import type { MessageOf } from "./messages.ts";
 import type { JobObserver } from "./observer.ts";
 import { pictureMetadata } from "./picture-metadata.ts";
@@ -21,6 +21,11 @@ export async function runJob(engine: Engine, job: Job, observers: readonly JobOb
   const queueSeconds = ((job.startedAt ?? 0) - job.createdAt) / 1000;
   const { options, preview } = job.request;
   const steps = new StepMessages(options.recordColumns === true);
+  const fail = (error: unknown): void => {
+    if (!job.stopped && !(error instanceof TamiasError))
+      for (const observer of observers) observer.mistaken?.(job, error);
+    job.end(lastWords(job, error));
+  };
   try {
     for await (const event of engine.generate({ ...options, signal: job.signal })) {
       for (const observer of observers) observer.progressed?.(job, event);
@@ -41,43 +46,35 @@ export async function runJob(engine: Engine, job: Job, observers: readonly JobOb
           break;
         }
         case "result":
-          void finish(job, event, queueSeconds);
+          void finish(job, event, queueSeconds).catch(fail);
           return;
       }
     }
     throw new TamiasError("internal", "The engine ended without a picture.");
   } catch (error) {
-    job.end(lastWords(job, error));
+    fail(error);
   }
 }
 
 async function finish(job: Job, event: ResultEvent, queue: number): Promise<void> {
-  const { format } = job.request.output;
-  try {
-    const picture = await encodeResult(event, job.request.output);
-    const { width, height, settings, seconds } = event;
-    job.end(
-      {
-        type: "result",
-        job: job.id,
-        ...settings,
-        format,
-        width,
-        height,
-        density: event.density,
-        attention_density: event.attentionDensity,
-        mlp_density: event.mlpDensity,
-        seconds: { queue, ...seconds, total: queue + seconds.total },
-      },
-      picture,
-    );
-  } catch (error) {
-    job.end(lastWords(job, error));
-  }
-}
-
-function encodeResult(event: ResultEvent, { format, quality }: Encoding): Promise<Uint8Array> {
-  return encodePicture(event, format, { quality, metadata: pictureMetadata(event) });
+  const { output } = job.request;
+  const picture = await encodePicture(event, output.format, { ...output, metadata: pictureMetadata(event) });
+  const { width, height, settings, seconds } = event;
+  job.end(
+    {
+      type: "result",
+      job: job.id,
+      ...settings,
+      format: output.format,
+      width,
+      height,
+      density: event.density,
+      attention_density: event.attentionDensity,
+      mlp_density: event.mlpDensity,
+      seconds: { queue, ...seconds, total: queue + seconds.total },
+    },
+    picture,
+  );
 }
 
 function lastWords(job: Job, error: unknown): MessageOf<"error" | "cancelled"> {

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { version } from "../../version.ts";
 import type { ServerEnv } from "../http/context.ts";
 import { json } from "../http/documented.ts";
+import type { Jobs } from "../jobs/jobs.ts";
 import type { Service } from "../service.ts";
 
 const tags = ["operations"];
@@ -36,9 +37,15 @@ export function addHealth(app: OpenAPIHono<ServerEnv>, { engine, jobs }: Service
       responses: { 200: json("it would", readySchema), 503: json("it would not", readySchema) },
     }),
     (c) => {
-      const reason = jobs.closing ? "shutting down" : jobs.isFull ? "the queue is full" : undefined;
+      const reason = whyNot(jobs);
       const body = { ready: reason === undefined, running: jobs.running, waiting: jobs.waiting };
       return c.json(reason === undefined ? body : { ...body, reason }, reason === undefined ? 200 : 503);
     },
   );
+}
+
+function whyNot(jobs: Jobs): string | undefined {
+  if (jobs.closing) return "shutting down";
+  if (jobs.isStuck) return "the device does not stop";
+  return jobs.isFull ? "the queue is full" : undefined;
 }
