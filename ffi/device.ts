@@ -32,12 +32,19 @@ export interface DeviceOptions {
 /** An opened device. Disposing it waits for its streams and frees everything that was made from it. */
 export class Device implements Disposable {
   #handle: bigint | undefined;
+  readonly #isOwner: boolean;
 
   readonly library: NativeLibrary;
 
-  private constructor(library: NativeLibrary, handle: bigint) {
+  private constructor(library: NativeLibrary, handle: bigint, isOwner = true) {
     this.library = library;
     this.#handle = handle;
+    this.#isOwner = isOwner;
+  }
+
+  /** A device that another thread of this process has opened and will close. */
+  static async attach(backend: Backend, handle: bigint): Promise<Device> {
+    return new Device(await NativeLibrary.open(backend), handle, false);
   }
 
   static async open({ backend = "auto", index = 0, threads = 0 }: DeviceOptions = {}): Promise<Device> {
@@ -111,10 +118,12 @@ export class Device implements Disposable {
 
   /** A queue of work with its own workspace, which grows when an op asks for more. */
   createStream(workspaceBytes = 0): Stream {
-    const handle = outHandle((out) =>
-      this.library.call("tamias_stream_create", this.handle, workspaceBytes, out),
-    );
-    return new Stream(this, handle);
+    return new Stream(this, this.createStreamHandle(workspaceBytes));
+  }
+
+  /** For a subclass of Stream, which then destroys it. */
+  createStreamHandle(workspaceBytes = 0): bigint {
+    return outHandle((out) => this.library.call("tamias_stream_create", this.handle, workspaceBytes, out));
   }
 
   createEvent(): Event {
@@ -127,8 +136,13 @@ export class Device implements Disposable {
   [Symbol.dispose](): void {
     const handle = this.#handle;
     this.#handle = undefined;
-    if (handle !== undefined) this.library.call("tamias_device_close", handle);
+    if (handle !== undefined && this.#isOwner) this.library.call("tamias_device_close", handle);
   }
+}
+
+/** How many devices of a backend there are; "auto": of the one that would be opened. */
+export async function countDevices(backend: Backend | "auto"): Promise<number> {
+  return deviceCount(backend === "auto" ? await firstUsableLibrary() : await NativeLibrary.open(backend));
 }
 
 async function firstUsableLibrary(): Promise<NativeLibrary> {

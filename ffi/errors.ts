@@ -9,6 +9,7 @@
  * - `native`: the native library refused a call or could not be loaded
  * - `abi`: the native library belongs to another version of Tamias
  * - `out_of_memory`: the device has not enough memory left
+ * - `device_lost`: the process that owned the device died during the work, or cannot be started
  * - `disposed`: a handle was used after its disposal
  * - `aborted`: an AbortSignal stopped the work
  * - `internal`: a mistake in Tamias itself
@@ -22,6 +23,7 @@ export type TamiasErrorCode =
   | "native"
   | "abi"
   | "out_of_memory"
+  | "device_lost"
   | "disposed"
   | "aborted"
   | "internal";

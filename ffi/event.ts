@@ -21,12 +21,12 @@ export class Event implements Disposable {
 
   /** Marks what `stream` has been given so far. */
   record(stream: Stream): void {
-    this.device.library.call("tamias_event_record", this.handle, stream.handle);
+    stream.mark(this);
   }
 
   /** Lets later work of `stream` wait for the mark; the program goes on. */
   holdBack(stream: Stream): void {
-    this.device.library.call("tamias_event_wait", this.handle, stream.handle);
+    stream.waitFor(this);
   }
 
   get isReached(): boolean {

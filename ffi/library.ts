@@ -86,13 +86,23 @@ export class NativeLibrary {
 
   /** Calls a function and returns its status; argument mistakes still throw. */
   status<Name extends SymbolName>(name: Name, ...args: Arguments<Name>): number {
+    const native = this.prepare(name, ...args);
+    const run = this.#functions[name];
+    return this.#tracer ? this.#tracer.run(name, args, native, run) : run(...native);
+  }
+
+  /** Arguments as native code takes them, checked; for `invoke`, perhaps on another thread. */
+  prepare<Name extends SymbolName>(name: Name, ...args: Arguments<Name>): NativeArgument[] {
     const types: readonly ArgumentType[] = symbols[name];
     const given = args as readonly unknown[];
     if (given.length !== types.length)
       throw new TamiasError("bad_input", `${name} takes ${types.length} arguments, got ${given.length}.`);
-    const native = types.map((type, index) => toNative(name, index, type, given[index]));
-    const run = this.#functions[name];
-    return this.#tracer ? this.#tracer.run(name, given, native, run) : run(...native);
+    return types.map((type, index) => toNative(name, index, type, given[index]));
+  }
+
+  /** Calls a function with prepared arguments and returns its status. */
+  invoke(name: SymbolName, native: readonly NativeArgument[]): number {
+    return this.#functions[name](...native);
   }
 
   error(name: SymbolName, status: number): TamiasError {

@@ -2,16 +2,20 @@ import type { Device } from "./device.ts";
 import { TamiasError } from "./errors.ts";
 import type { Arguments } from "./library.ts";
 import { Status, type SymbolName } from "./symbols.ts";
+import type { Event } from "./event.ts";
+import { type Span, SpanRecorder } from "./span-recorder.ts";
 import type { DeviceTensor } from "./tensor.ts";
 
 /** Functions whose first argument is a stream: everything after it. */
-type AfterStream<Name extends SymbolName> = Arguments<Name> extends [unknown, ...infer Rest] ? Rest : never;
+export type AfterStream<Name extends SymbolName> =
+  Arguments<Name> extends [unknown, ...infer Rest] ? Rest : never;
 
 /** A queue of device work, run in order. */
 export class Stream implements Disposable {
   #handle: bigint | undefined;
 
   readonly device: Device;
+  #recorder: SpanRecorder | undefined;
 
   constructor(device: Device, handle: bigint) {
     this.device = device;
@@ -27,14 +31,69 @@ export class Stream implements Disposable {
   queue<Name extends SymbolName>(name: Name, ...args: AfterStream<Name>): void {
     const library = this.device.library;
     const all = [this.handle, ...args] as unknown as Arguments<Name>;
-    let status = library.status(name, ...all);
+    this.issue(name, () => library.status(name, ...all));
+  }
+
+  /** Has work begin only after what another stream had been given when `event` was recorded. */
+  waitFor(event: Event): void {
+    this.device.library.call("tamias_event_wait", event.handle, this.handle);
+  }
+
+  /** Marks what this stream has been given so far. */
+  mark(event: Event): void {
+    this.device.library.call("tamias_event_record", event.handle, this.handle);
+  }
+
+  protected issue(name: SymbolName, call: () => number): void {
+    const library = this.device.library;
+    const endSpan = this.#recorder?.begin(name);
+    let status = call();
     if (status === Status.workspace) {
       const needed = new Uint8Array(8);
       library.call("tamias_stream_workspace_needed", this.handle, needed);
       library.call("tamias_stream_reserve", this.handle, new DataView(needed.buffer).getBigUint64(0, true));
-      status = library.status(name, ...all);
+      status = call();
     }
     if (status !== Status.ok) throw library.error(name, status);
+    endSpan?.();
+  }
+
+  // How far the calls on their way to native code have come; those of this class are made at once.
+
+  /** Number of calls given to this stream. */
+  get position(): number {
+    return 0;
+  }
+
+  /** Whether the first `position` calls have been made. */
+  hasIssued(_position: number): boolean {
+    return true;
+  }
+
+  /** Waits until they have been made. */
+  untilIssued(_position: number): void {}
+
+  /** Notes from now on when each op runs. */
+  recordSpans(): void {
+    this.stopSpans();
+    this.#recorder = new SpanRecorder(this);
+  }
+
+  /** Ends that; what was noted is dropped. */
+  stopSpans(): void {
+    this.#recorder?.[Symbol.dispose]();
+    this.#recorder = undefined;
+  }
+
+  /** Ends that and gives what was noted; waits for the stream. Device times count from `origin`. */
+  async takeSpans(origin: Event): Promise<readonly Span[]> {
+    return this.takeSpansNow(origin);
+  }
+
+  takeSpansNow(origin: Event): readonly Span[] {
+    const spans = this.#recorder?.take(origin) ?? [];
+    this.stopSpans();
+    return spans;
   }
 
   /** Blocks this thread until the queue is empty; throws if any of its work failed. */
@@ -73,11 +132,22 @@ export class Stream implements Disposable {
     return into;
   }
 
+  get isDisposed(): boolean {
+    return this.#handle === undefined;
+  }
+
   [Symbol.dispose](): void {
-    const handle = this.#handle;
-    this.#handle = undefined;
+    this.#recorder?.[Symbol.dispose]();
+    const handle = this.forget();
     if (handle !== undefined && !this.device.isClosed)
       this.device.library.call("tamias_stream_destroy", handle);
+  }
+
+  /** Gives the handle up to whoever destroys the stream instead. */
+  protected forget(): bigint | undefined {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    return handle;
   }
 
   #check(tensor: DeviceTensor, values: ArrayBufferView): void {

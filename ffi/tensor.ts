@@ -3,7 +3,8 @@ import { type DType, dtypes } from "./dtype.ts";
 import { TamiasError } from "./errors.ts";
 
 const MAX_RANK = 6;
-const DESCRIPTOR_BYTES = 16 + MAX_RANK * 16;
+/** Size of the `tamias_tensor` struct. */
+export const DESCRIPTOR_BYTES = 16 + MAX_RANK * 16;
 
 /**
  * A view of device memory: dtype, shape and strides (in elements). Views made of one tensor share its memory; the

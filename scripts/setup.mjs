@@ -1,6 +1,6 @@
 // Makes a fresh clone ready: npm packages, Bun, system packages, native library.
 // Runs under plain Node, because Bun is one of the things it installs. Does nothing that is done.
-//   node scripts/setup.mjs [--packages-only]
+//   node scripts/setup.mjs [--packages-only | --for-tests] [--browser]
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const bun = join(root, "node_modules", ".bin", "bun");
 const depsFolder = join(root, "build", "deps");
+const toolsFolder = join(root, "build", "tools");
 const systemPackages = ["g++", "make", "libdnnl-dev"];
 const howToInstall = `Install them with: apt-get install ${systemPackages.join(" ")} (as root), then run this again.`;
 
@@ -101,7 +102,7 @@ function dnnlLinks() {
   }
 }
 
-function installAsRoot() {
+function installAsRoot(packages) {
   const isRoot = process.getuid?.() === 0;
   if (!isRoot && !run("sudo", ["-n", "true"]).ok) return false;
   const aptGet = (...args) => {
@@ -111,8 +112,8 @@ function installAsRoot() {
       ? run(command[0], command.slice(1), { env })
       : run("sudo", ["-n", "DEBIAN_FRONTEND=noninteractive", ...command]);
   };
-  say(`installing the system packages ${systemPackages.join(", ")} with apt-get`);
-  const install = () => aptGet("install", "--no-install-recommends", ...systemPackages);
+  say(`installing ${packages.join(", ")} with apt-get`);
+  const install = () => aptGet("install", "--no-install-recommends", ...packages);
   if (install().ok) return true;
   // The package lists may be missing or old.
   aptGet("update");
@@ -136,11 +137,19 @@ function installSystemPackages() {
   const compilers = () => have("g++") && have("make");
   if (compilers() && dnnlLinks()) return;
   const haveApt = have("apt-get");
-  if (haveApt && installAsRoot() && compilers() && dnnlLinks()) return;
+  if (haveApt && installAsRoot(systemPackages) && compilers() && dnnlLinks()) return;
   if (!compilers()) stop(`The system packages ${systemPackages.join(", ")} are needed. ${howToInstall}`);
   if (haveApt && unpackDnnlLocally() && dnnlLinks()) return;
   rmSync(depsFolder, { recursive: true, force: true });
   stop(`The library oneDNN (system package libdnnl-dev) is needed. ${howToInstall}`);
+}
+
+/** Chromium, for the tests of the web page only; without it they are skipped. */
+function installBrowser() {
+  const names = ["chromium", "chromium-browser", "google-chrome"];
+  if (names.some(have)) return;
+  if (!(have("apt-get") && installAsRoot(["chromium"]) && have("chromium")))
+    say("no Chromium could be installed; the web page's tests will be skipped");
 }
 
 function buildNativeLibrary() {
@@ -151,6 +160,20 @@ function buildNativeLibrary() {
     stop("The native library did not build; the message is above.");
 }
 
+/** The server that the queue's tests start themselves; unpacked, not installed, so that none runs as a service. */
+function unpackNatsServer() {
+  const unpacked = join(toolsFolder, "usr", "sbin", "nats-server");
+  if (have("nats-server") || existsSync(unpacked) || !have("apt-get")) return;
+  say("unpacking nats-server into build/tools for the tests");
+  mkdirSync(toolsFolder, { recursive: true });
+  const download = () => run("apt-get", ["download", "-qq", "nats-server"], { cwd: toolsFolder }).ok;
+  // The package lists may be missing; only root can fetch them.
+  if (!download() && run("apt-get", ["update", "-qq"]).ok) download();
+  const archive = readdirSync(toolsFolder).find((name) => name.endsWith(".deb"));
+  if (archive && run("dpkg-deb", ["-x", archive, "."], { cwd: toolsFolder }).ok) return;
+  say("nats-server could not be had; the tests that need it will be skipped");
+}
+
 const started = performance.now();
 installNpmPackages();
 if (!process.argv.includes("--packages-only")) {
@@ -159,5 +182,7 @@ if (!process.argv.includes("--packages-only")) {
   }
   installSystemPackages();
   buildNativeLibrary();
+  if (process.argv.includes("--for-tests")) unpackNatsServer();
 }
+if (process.argv.includes("--browser")) installBrowser();
 say(`ready (${((performance.now() - started) / 1000).toFixed(1)} s)`);

@@ -21,6 +21,7 @@ export type {
   Settings,
   StartEvent,
   StepEvent,
+  TraceEvent,
 } from "./pipeline/events.ts";
 export { listModels, type ModelEntry } from "./pipeline/models.ts";
 export { open, type OpenOptions, type Tamias } from "./pipeline/open.ts";

@@ -1,4 +1,5 @@
 import type { OpenOptions, Tamias } from "../pipeline/open.ts";
+import type { Engine as ServedEngine } from "../server/engine.ts";
 
 /** Where text goes: standard output or standard error. */
 export interface TextSink {
@@ -23,6 +24,8 @@ export type OpenedModel = Pick<Tamias, "generate" | typeof Symbol.asyncDispose>;
 /** What the command line needs of the engine, so that tests can stand in for it. */
 export interface Engine {
   open(options: OpenOptions): Promise<OpenedModel>;
+  /** Opens a model apart from this program's event loop, which a server needs for its clients. */
+  openApart(options: OpenOptions): Promise<ServedEngine>;
   verifyFolder(
     folder: string,
     options: { device: NonNullable<OpenOptions["device"]> },

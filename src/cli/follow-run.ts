@@ -1,5 +1,5 @@
 import { throwIfAborted } from "../../ffi/errors.ts";
-import type { ResultEvent, StartEvent, StepEvent } from "../pipeline/events.ts";
+import type { ResultEvent, StartEvent, StepEvent, TraceEvent } from "../pipeline/events.ts";
 import type { OpenedModel } from "./context.ts";
 import type { GenerateOptions } from "../pipeline/options.ts";
 import type { FollowedRun } from "./generate-report.ts";
@@ -17,6 +17,7 @@ export async function followRun(
 ): Promise<FollowedRun> {
   let start: StartEvent | undefined;
   let result: ResultEvent | undefined;
+  let trace: TraceEvent | undefined;
   const steps: StepEvent[] = [];
   for await (const event of tamias.generate({ ...request, signal })) {
     switch (event.type) {
@@ -32,6 +33,9 @@ export async function followRun(
       case "preview":
         if (start) await outputs?.addPreview(event, start.settings);
         break;
+      case "trace":
+        trace = event;
+        break;
       case "result":
         result = event;
     }
@@ -40,5 +44,5 @@ export async function followRun(
     throwIfAborted(signal);
   }
   if (!start || !result) throw new Error("The run ended without a result.");
-  return { start, steps, result };
+  return { start, steps, result, trace };
 }

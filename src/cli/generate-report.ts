@@ -1,15 +1,16 @@
 import type { ColumnPolicySettings } from "../delta/column-policy.ts";
 import type { Action } from "../delta/policy.ts";
-import type { ResultEvent, Settings, StartEvent, StepEvent } from "../pipeline/events.ts";
+import type { ResultEvent, Settings, StartEvent, StepEvent, TraceEvent } from "../pipeline/events.ts";
 import { stepWord } from "../media/step-word.ts";
 import { median } from "../bench/median.ts";
-import { version } from "./version.ts";
+import { version } from "../version.ts";
 
 /** Everything a run told. */
 export interface FollowedRun {
   readonly start: StartEvent;
   readonly steps: readonly StepEvent[];
   readonly result: ResultEvent;
+  readonly trace?: TraceEvent | undefined;
 }
 
 /** What `--json` prints of a run, besides its files. */

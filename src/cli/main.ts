@@ -4,6 +4,7 @@ if (import.meta.main)
   await runProcess({
     // Imported when needed, so that --help and mistakes in the command line answer at once.
     open: async (options) => (await import("../pipeline/open.ts")).open(options),
+    openApart: async (options) => (await import("../../workers/open-in-process.ts")).openInProcess(options),
     verifyFolder: async (folder, options) =>
       (await import("../pipeline/verify.ts")).verifyFolder(folder, options),
   });

@@ -6,19 +6,22 @@ import type { FollowedRun, GenerateReport } from "./generate-report.ts";
 import { defaultOutput } from "./output-name.ts";
 import { ensureFolderWritable, ensureWritable } from "./output-path.ts";
 import { pictureMetadata } from "./picture-metadata.ts";
-import { writePicture } from "./write-picture.ts";
+import { chromeTrace } from "./chrome-trace.ts";
+import { writePicture, writeText } from "./write-picture.ts";
 
 /** Where the command line asked outputs to go. */
 export interface OutputPaths {
   readonly out?: string;
   readonly heatmap?: string;
   readonly previewDir?: string;
+  readonly trace?: string;
 }
 
 /** The files of one run. */
 export interface WrittenFiles {
   readonly picture: string;
   readonly heatmap?: string;
+  readonly trace?: string;
   readonly previews: readonly string[];
 }
 
@@ -26,7 +29,7 @@ export interface WrittenFiles {
  * Makes sure, before any work, that all outputs can be written.
  * @throws TamiasError `bad_input` or `io`
  */
-export async function checkOutputs({ out, heatmap, previewDir }: OutputPaths): Promise<void> {
+export async function checkOutputs({ out, heatmap, previewDir, trace }: OutputPaths): Promise<void> {
   for (const path of [out, heatmap].filter((asked) => asked !== undefined)) {
     if (!path.toLowerCase().endsWith(".png"))
       throw new TamiasError("bad_input", `${path} is no name for a picture: it must end with .png.`);
@@ -34,6 +37,7 @@ export async function checkOutputs({ out, heatmap, previewDir }: OutputPaths): P
   }
   if (out !== undefined && out === heatmap)
     throw new TamiasError("bad_input", `The picture and the heat map cannot both go to ${out}.`);
+  if (trace !== undefined) await ensureWritable(trace);
   if (out === undefined) await ensureFolderWritable("out");
   if (previewDir !== undefined) await ensureFolderWritable(previewDir);
 }
@@ -55,12 +59,19 @@ export class Outputs {
   }
 
   async write(run: FollowedRun, report: GenerateReport): Promise<WrittenFiles> {
-    const { heatmap, out } = this.#paths;
+    const { heatmap, out, trace } = this.#paths;
     const picture = out ?? defaultOutput(run.result.settings);
     const metadata = pictureMetadata(report);
     await writePicture(picture, run.result, metadata);
     if (heatmap !== undefined) await writePicture(heatmap, drawHeatmap(run), metadata);
-    return { picture, ...(heatmap === undefined ? {} : { heatmap }), previews: this.#previews };
+    if (trace !== undefined && run.trace)
+      await writeText(trace, JSON.stringify(chromeTrace(run.trace, run.start.device)));
+    return {
+      picture,
+      ...(heatmap === undefined ? {} : { heatmap }),
+      ...(trace === undefined ? {} : { trace }),
+      previews: this.#previews,
+    };
   }
 
   /** Beside the picture, when the command line names none. */

@@ -1,13 +1,16 @@
 import { Command, CommanderError } from "commander";
+import { batchCommand } from "./commands/batch.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { modelsCommand } from "./commands/models.ts";
 import { policiesCommand } from "./commands/policies.ts";
+import { serveCommand } from "./commands/serve.ts";
+import { workerCommand } from "./commands/worker.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import type { CliContext } from "./context.ts";
 import { describeError, type ErrorReport } from "./error-report.ts";
 import { exitCode } from "./exit-code.ts";
-import { version } from "./version.ts";
+import { version } from "../version.ts";
 
 /**
  * Runs one command line; never throws.
@@ -46,7 +49,16 @@ function makeProgram(context: CliContext, finish: (code: number) => void): Comma
       writeErr: (text) => context.stderr.write(text),
       outputError: (text, write) => write(text.replace(/^error: /, "tamias: ")),
     });
-  for (const makeCommand of [generateCommand, verifyCommand, benchCommand, modelsCommand, policiesCommand]) {
+  for (const makeCommand of [
+    generateCommand,
+    serveCommand,
+    batchCommand,
+    workerCommand,
+    verifyCommand,
+    benchCommand,
+    modelsCommand,
+    policiesCommand,
+  ]) {
     const command = makeCommand(context, finish);
     inheritSettings(program, command);
     program.addCommand(command);

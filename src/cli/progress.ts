@@ -59,7 +59,7 @@ class ProgressLines implements Progress {
   [Symbol.dispose](): void {}
 }
 
-const CLEAR_LINE = "\r\x1b[K";
+export const CLEAR_LINE = "\r\x1b[K";
 const BAR_CHARACTERS = 24;
 
 class ProgressBar implements Progress {
@@ -118,7 +118,8 @@ class Pace {
   }
 }
 
-function bar(share: number): string {
+/** A bar that is full at 1. */
+export function bar(share: number): string {
   const full = Math.round(share * BAR_CHARACTERS);
   return "█".repeat(full) + "░".repeat(BAR_CHARACTERS - full);
 }

@@ -18,6 +18,15 @@ export async function writePicture(
   await writeFileAtomically(path, encodePng(picture, metadata));
 }
 
+/**
+ * Writes a text file, whole or not at all; makes the folders above it.
+ * @throws TamiasError `io`
+ */
+export async function writeText(path: string, text: string): Promise<void> {
+  await makeFolder(dirname(path));
+  await writeFileAtomically(path, new TextEncoder().encode(text));
+}
+
 async function makeFolder(folder: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });

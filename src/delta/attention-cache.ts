@@ -3,6 +3,7 @@ import type { Ops, QueryKeyValue } from "../nn/index.ts";
 import type { MaskCounts } from "./counts.ts";
 import { type FixedChoice, Mask, type MaskShape } from "./mask.ts";
 import type { AttentionSettings, Selector } from "./policy.ts";
+import type { SideJob, SideWork } from "./side-work.ts";
 
 /** What a refresh leaves behind for the delta steps after it. */
 interface Remembered {
@@ -17,6 +18,7 @@ interface Remembered {
 export class AttentionCache implements Disposable {
   readonly mask: Mask;
   readonly #ops: Ops;
+  readonly #side: SideWork;
   readonly #settings: AttentionSettings;
   /** This layer's log-sum-exp at the last refresh, F32 [batch, heads, queries]. */
   readonly #lse: DeviceTensor;
@@ -24,9 +26,12 @@ export class AttentionCache implements Disposable {
   /** The cache of the refresh before, kept for forecasts. */
   readonly #earlier: Remembered | null;
   #refreshes = 0;
+  /** Makes the mask and the cache of the last refresh. */
+  #job: SideJob | undefined;
 
   constructor(
     ops: Ops,
+    side: SideWork,
     counts: MaskCounts,
     settings: AttentionSettings,
     selector: Selector,
@@ -36,6 +41,7 @@ export class AttentionCache implements Disposable {
   ) {
     const { batch, lists: heads, rows: queries } = shape;
     this.#ops = ops;
+    this.#side = side;
     this.#settings = settings;
     this.mask = new Mask(ops, counts, shape, selector, fixed);
     this.#lse = ops.lasting([batch, heads, queries], "f32");
@@ -52,12 +58,16 @@ export class AttentionCache implements Disposable {
     return this.#refreshes > 0;
   }
 
-  /** Dense attention of this step; a new mask from its column sums; a new cache of what the mask leaves out. */
+  /**
+   * Dense attention of this step, and beside what follows it: a new mask from its column sums, and a new cache of what
+   * the mask leaves out. Temporaries in `qkv` and `out` may be disposed; what they hold must not be overwritten.
+   */
   refresh(qkv: QueryKeyValue, scale: number, sigma: number, out: DeviceTensor, always?: Uint8Array): void {
     const ops = this.#ops;
     const { group, columns } = this.mask.shape;
     const [batch = 0, heads = 0, queries = 0] = this.#lse.shape;
-    const columnSums = ops.temporary([batch, heads, Math.ceil(queries / group), columns], "f32");
+    this.#job?.wait();
+    using columnSums = ops.temporary([batch, heads, Math.ceil(queries / group), columns], "f32");
     ops.attentionColumnSums(qkv, {
       scale,
       group,
@@ -66,29 +76,14 @@ export class AttentionCache implements Disposable {
       lse: this.#lse,
       columnSums,
     });
-    this.mask.select(columnSums, always);
-    columnSums[Symbol.dispose]();
-
-    const { cache } = this.#settings;
-    if (this.#earlier && this.isFilled) {
-      ops.copy(this.#current.out, this.#earlier.out);
-      this.#earlier.sigma = this.#current.sigma;
-    }
-    if (cache.rule !== "none") {
-      const chosen = { out: this.#current.out, lse: ops.temporary(this.#lse.shape, "f32") };
-      ops.attentionColumns(qkv, {
-        scale,
-        group,
-        mask: this.mask,
-        rule: "none",
-        out: chosen.out,
-        lse: chosen.lse,
-      });
-      const beta = cache.rule === "control" ? cache.beta : 1;
-      ops.attentionCache(cache.rule, beta, { out, lse: this.#lse }, chosen, this.#current);
-      chosen.lse[Symbol.dispose]();
-    }
+    const earlier = this.isFilled ? this.#earlier : null;
+    if (earlier) earlier.sigma = this.#current.sigma;
     this.#current.sigma = sigma;
+    this.#job = this.#side.start([columnSums, out, qkv.q, qkv.k, qkv.v], (side) => {
+      this.mask.select(side, columnSums, always);
+      if (earlier) side.copy(this.#current.out, earlier.out);
+      this.#remember(side, qkv, scale, out);
+    });
     this.#refreshes++;
   }
 
@@ -97,6 +92,7 @@ export class AttentionCache implements Disposable {
     const { cache } = this.#settings;
     const { group } = this.mask.shape;
     const beta = cache.rule === "control" ? cache.beta : 1;
+    this.#job?.wait();
     using forecast = this.#forecast(sigma);
     this.#ops.attentionColumns(qkv, {
       scale,
@@ -108,6 +104,18 @@ export class AttentionCache implements Disposable {
       cacheLse: this.#current.lse,
       out,
     });
+  }
+
+  /** Fills the cache with what the mask leaves out of dense attention's `out`. */
+  #remember(ops: Ops, qkv: QueryKeyValue, scale: number, out: DeviceTensor): void {
+    const { cache } = this.#settings;
+    const { group } = this.mask.shape;
+    if (cache.rule === "none") return;
+    using lse = ops.temporary(this.#lse.shape, "f32");
+    const chosen = { out: this.#current.out, lse };
+    ops.attentionColumns(qkv, { scale, group, mask: this.mask, rule: "none", ...chosen });
+    const beta = cache.rule === "control" ? cache.beta : 1;
+    ops.attentionCache(cache.rule, beta, { out, lse: this.#lse }, chosen, this.#current);
   }
 
   [Symbol.dispose](): void {

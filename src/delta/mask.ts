@@ -53,24 +53,24 @@ export class Mask implements ColumnMask, Disposable {
     return this.countSlot.tensor;
   }
 
-  /** Chooses anew. `always` replaces the fixed always-columns of the constructor. */
-  select(scores: DeviceTensor, always?: Uint8Array): void {
+  /** Chooses anew, on the stream of `ops`. `always` replaces the fixed always-columns of the constructor. */
+  select(ops: Ops, scores: DeviceTensor, always?: Uint8Array): void {
     const { columns } = this.shape;
-    if (always && this.#always) this.#ops.stream.write(this.#always, always);
+    if (always && this.#always) ops.stream.write(this.#always, always);
     const rules: SelectionRules = { always: this.#always, denseGroups: this.#denseGroups };
     switch (this.#selector.kind) {
       case "topK":
-        return this.#ops.selectTopK(scores, mostColumns(this.#selector, columns), rules, this);
+        return ops.selectTopK(scores, mostColumns(this.#selector, columns), rules, this);
       case "mass": {
         const { mass, minDensity } = this.#selector;
         const range = {
           minimum: Math.ceil(minDensity * columns),
           maximum: mostColumns(this.#selector, columns),
         };
-        return this.#ops.selectMass(scores, { mass, ...range }, rules, this);
+        return ops.selectMass(scores, { mass, ...range }, rules, this);
       }
       case "threshold":
-        return this.#ops.selectThreshold(
+        return ops.selectThreshold(
           scores,
           { z: this.#selector.z, maximum: mostColumns(this.#selector, columns) },
           rules,

@@ -2,24 +2,37 @@ import type { DeviceTensor } from "../../ffi/index.ts";
 import type { Mlp, Ops } from "../nn/index.ts";
 import type { MaskCounts } from "./counts.ts";
 import { type FixedChoice, groupCount, Mask, type MaskShape } from "./mask.ts";
-import type { Selector } from "./policy.ts";
+import type { MlpSettings } from "./policy.ts";
+import { InlineWork, type SideJob, type SideWork } from "./side-work.ts";
 
 /** One layer's MLP across the steps of a run: activations, pre-activation means and output of what was computed last. */
 export class MlpCache implements Disposable {
-  readonly mask: Mask;
   readonly #ops: Ops;
+  readonly #side: SideWork;
+  readonly #choosesAhead: boolean;
+  /** What the last delta recomputed, or the one that comes will. */
+  #mask: Mask;
+  /** Where masks are chosen ahead: the next delta's, chosen while the last one's is still in use. */
+  #nextMask: Mask | undefined;
   /** [batch, groups, hidden, group] */
   readonly #activations: DeviceTensor;
   /** Pre-activation means each neuron had when it was last computed, F32 [batch, groups, hidden]. */
-  readonly #means: DeviceTensor;
+  #means: DeviceTensor;
+  /** Where masks are chosen ahead: room for a refresh's means while the old ones still tell what moved. */
+  #otherMeans: DeviceTensor | undefined;
   /** F32 [batch, tokens, outputs] */
   readonly #out: DeviceTensor;
   #filled = false;
+  /** Chooses masks and updates means: the last such job. */
+  #job: SideJob | undefined;
+  /** Whether that job has chosen what the next delta recomputes. */
+  #isChosen = false;
 
   constructor(
     ops: Ops,
+    side: SideWork,
     counts: MaskCounts,
-    selector: Selector,
+    { select, choose }: MlpSettings,
     shape: MaskShape,
     fixed: FixedChoice,
     outputs: number,
@@ -27,10 +40,20 @@ export class MlpCache implements Disposable {
     const { batch, rows, group, columns } = shape;
     const groups = groupCount(shape);
     this.#ops = ops;
-    this.mask = new Mask(ops, counts, shape, selector, fixed);
+    this.#side = side;
+    this.#choosesAhead = choose === "ahead";
+    this.#mask = new Mask(ops, counts, shape, select, fixed);
     this.#activations = ops.lasting([batch, groups, columns, group]);
     this.#means = ops.lasting([batch, groups, columns], "f32");
     this.#out = ops.lasting([batch, rows, outputs], "f32");
+    if (!this.#choosesAhead) return;
+    this.#nextMask = new Mask(ops, counts, shape, select, fixed);
+    this.#otherMeans = ops.lasting([batch, groups, columns], "f32");
+  }
+
+  /** What the last delta recomputed. */
+  get mask(): Mask {
+    return this.#mask;
   }
 
   get isFilled(): boolean {
@@ -38,23 +61,58 @@ export class MlpCache implements Disposable {
   }
 
   /** The whole MLP, remembered. */
-  refresh(x: DeviceTensor, mlp: Mlp, out: DeviceTensor): void {
-    this.#ops.mlpRefreshFc1(x, mlp.fc1, mlp.activation, this.#activations, this.#means);
-    this.#ops.mlpRefreshFc2(this.#activations, mlp.columns(this.#ops).rows, mlp.fc2.bias, this.#out);
-    this.#ops.copy(this.#out, out);
+  refresh(x: DeviceTensor, mlp: Mlp, out: DeviceTensor, always?: Uint8Array): void {
+    const ops = this.#ops;
+    const { rows, norms } = mlp.columns(ops);
+    this.#job?.wait();
+    const before = this.#means;
+    const means = this.#otherMeans ?? before;
+    ops.mlpRefreshFc1(x, mlp.fc1, mlp.activation, this.#activations, means);
+    this.#isChosen = false;
+    if (this.#nextMask) {
+      [this.#means, this.#otherMeans] = [means, before];
+      if (this.#filled) {
+        const chosen = [this.#nextMask];
+        this.#job = this.#side.start([], (side) =>
+          this.#select(side, { now: means, before, norms }, chosen, always),
+        );
+        this.#isChosen = true;
+      }
+    }
+    ops.mlpRefreshFc2(this.#activations, rows, mlp.fc2.bias, this.#out);
+    ops.copy(this.#out, out);
     this.#filled = true;
   }
 
-  /** Chooses the neurons whose mean pre-activation moved most, weighted by what they add, and recomputes those. */
+  /** Begins to choose what the delta that comes will recompute, unless that was chosen ahead. */
+  prepare(x: DeviceTensor, mlp: Mlp, always?: Uint8Array): void {
+    if (!this.#isChosen && !this.#nextMask) this.#choose(this.#side, x, mlp, [this.#mask], always);
+  }
+
+  /** Recomputes the neurons whose mean pre-activation moved most, weighted by what they add. */
   delta(x: DeviceTensor, mlp: Mlp, out: DeviceTensor, always?: Uint8Array): void {
     const ops = this.#ops;
-    const { batch, group } = this.mask.shape;
-    const groups = groupCount(this.mask.shape);
-    const { rows, norms } = mlp.columns(ops);
-    this.#choose(x, mlp, norms, always);
-    using delta = ops.temporary([batch, groups, this.mask.capacity, group]);
-    ops.mlpDeltaFc1(x, mlp.fc1, mlp.activation, this.mask, this.#activations, delta);
-    ops.mlpDeltaFc2(delta, this.mask, rows, this.#out);
+    const { batch, group } = this.#mask.shape;
+    const groups = groupCount(this.#mask.shape);
+    const { rows } = mlp.columns(ops);
+    const isAhead = this.#isChosen && this.#nextMask !== undefined;
+    this.#job?.wait();
+    if (isAhead) [this.#mask, this.#nextMask] = [this.#nextMask!, this.#mask];
+    // What is needed at once is chosen at once. The first of all masks serves two deltas where masks are chosen ahead.
+    else if (!this.#isChosen)
+      this.#choose(
+        new InlineWork(ops),
+        x,
+        mlp,
+        this.#nextMask ? [this.#mask, this.#nextMask] : [this.#mask],
+        always,
+      );
+    const mask = this.#mask;
+    using delta = ops.temporary([batch, groups, mask.capacity, group]);
+    ops.mlpDeltaFc1(x, mlp.fc1, mlp.activation, mask, this.#activations, delta);
+    if (isAhead) this.#choose(this.#side, x, mlp, [this.#nextMask!], always);
+    this.#isChosen = this.#nextMask !== undefined;
+    ops.mlpDeltaFc2(delta, mask, rows, this.#out);
     ops.copy(this.#out, out);
   }
 
@@ -64,27 +122,45 @@ export class MlpCache implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.mask[Symbol.dispose]();
+    this.#mask[Symbol.dispose]();
+    this.#nextMask?.[Symbol.dispose]();
     this.#activations[Symbol.dispose]();
     this.#means[Symbol.dispose]();
+    this.#otherMeans?.[Symbol.dispose]();
     this.#out[Symbol.dispose]();
   }
 
-  #choose(x: DeviceTensor, mlp: Mlp, norms: DeviceTensor, always?: Uint8Array): void {
-    const ops = this.#ops;
-    const { batch, group, columns } = this.mask.shape;
-    const groups = groupCount(this.mask.shape);
+  /** Chooses masks from this step's input; then the means of what this step recomputes are today's. */
+  #choose(work: SideWork, x: DeviceTensor, mlp: Mlp, chosen: readonly Mask[], always?: Uint8Array): void {
+    const { batch, group, columns } = this.#mask.shape;
+    const groups = groupCount(this.#mask.shape);
     const width = x.shape[2] ?? 0;
-    using tokenMeans = ops.temporary([batch, groups, width], "f32");
-    ops.blockMeans(x, group, tokenMeans);
-    // The first layer is linear: its mean pre-activation is the layer applied to the mean token.
-    using typedMeans = ops.temporary([batch, groups, width]);
-    ops.copy(tokenMeans, typedMeans);
-    using now = ops.temporary([batch, groups, columns], "f32");
-    ops.linear(typedMeans, mlp.fc1, now);
+    const { norms } = mlp.columns(this.#ops);
+    const recomputed = this.#mask;
+    this.#isChosen = true;
+    this.#job = work.start([x], (side) => {
+      using tokenMeans = side.temporary([batch, groups, width], "f32");
+      side.blockMeans(x, group, tokenMeans);
+      // The first layer is linear: its mean pre-activation is the layer applied to the mean token.
+      using typedMeans = side.temporary([batch, groups, width]);
+      side.copy(tokenMeans, typedMeans);
+      using now = side.temporary([batch, groups, columns], "f32");
+      side.linear(typedMeans, mlp.fc1, now);
+      this.#select(side, { now, before: this.#means, norms }, chosen, always);
+      side.updateChosen(now, recomputed, this.#means);
+    });
+  }
+
+  #select(
+    ops: Ops,
+    { now, before, norms }: Record<"now" | "before" | "norms", DeviceTensor>,
+    chosen: readonly Mask[],
+    always?: Uint8Array,
+  ): void {
+    const { batch, columns } = this.#mask.shape;
+    const groups = groupCount(this.#mask.shape);
     using scores = ops.temporary([batch, groups, columns], "f32");
-    ops.neuronScores(now, this.#means, norms, scores);
-    this.mask.select(scores.reshape(batch, 1, groups, columns), always);
-    ops.updateChosen(now, this.mask, this.#means);
+    ops.neuronScores(now, before, norms, scores);
+    for (const mask of chosen) mask.select(ops, scores.reshape(batch, 1, groups, columns), always);
   }
 }

@@ -3,7 +3,8 @@ import type { Mlp, Ops, QueryKeyValue } from "../nn/index.ts";
 
 /**
  * The two kinds of module a transformer layer is made of, as a network asks for them. A network does not know whether
- * they run dense, column-sparse or from a cache.
+ * they run dense, column-sparse or from a cache. What it hands over (q, k, v, x, and attention's out) it may dispose at
+ * once but must not overwrite: a second stream may read it for a while.
  */
 export interface Modules {
   /**
@@ -11,6 +12,12 @@ export interface Modules {
    * @param out [batch, heads, tokens, headDim], any strides
    */
   attention(layer: number, project: () => QueryKeyValue, scale: number, out: DeviceTensor): void;
+
+  /**
+   * Tells early what `mlp` of the same layer will be given, so that what is chosen from it is chosen beside the work
+   * between the two. Where there is none, `mlp` alone will do.
+   */
+  prepareMlp(layer: number, x: DeviceTensor, mlp: Mlp): void;
 
   /**
    * Two dense layers with an activation between them.
@@ -24,6 +31,7 @@ export interface Modules {
 export function denseModules(ops: Ops): Modules {
   return {
     attention: (_layer, project, scale, out) => ops.attention(project(), out, { scale }),
+    prepareMlp: () => {},
     mlp: (_layer, x, mlp, out) => mlp.dense(ops, x, out),
   };
 }

@@ -97,6 +97,8 @@ export type AttentionSettings = z.output<typeof attentionSchema>;
 
 export const mlpSchema = z.strictObject({
   select: selectorSchema,
+  /** `fresh`: a delta chooses from its own input. `ahead`: from the input of the step before, beside that step. */
+  choose: z.enum(["fresh", "ahead"]).default("fresh"),
   /** Neurons chosen at random, as a fraction of all and part of the selector's share; redrawn at each step. */
   randomDensity: fraction.default(0),
   /** Tokens that share a mask; default: what the device prefers. */

@@ -6,19 +6,21 @@
 export function randomColumns(columns: number, density: number, key: readonly number[]): Uint8Array {
   const marks = new Uint8Array(columns);
   if (density === 0) return marks;
-  let state = key.reduce((mixed, part) => mix(mixed ^ BigInt(Math.trunc(part))), 0n);
-  const threshold = BigInt(Math.round(density * 2 ** 32));
-  for (let column = 0; column < columns; column++) {
-    state = BigInt.asUintN(64, state + 0x9e3779b97f4a7c15n);
-    if (mix(state) >> 32n < threshold) marks[column] = 1;
-  }
+  let state = 0;
+  for (const part of key) state = scramble(scramble(state ^ part) ^ (part / 2 ** 32));
+  const threshold = Math.round(density * 2 ** 32);
+  for (let column = 0; column < columns; column++)
+    if (scramble(state + Math.imul(column, GOLDEN_RATIO)) < threshold) marks[column] = 1;
   return marks;
 }
 
-/** SplitMix64's finaliser (Steele, Lea, Flood 2014): enough to scatter columns. */
-function mix(value: bigint): bigint {
-  let mixed = BigInt.asUintN(64, value);
-  mixed = BigInt.asUintN(64, (mixed ^ (mixed >> 30n)) * 0xbf58476d1ce4e5b9n);
-  mixed = BigInt.asUintN(64, (mixed ^ (mixed >> 27n)) * 0x94d049bb133111ebn);
-  return mixed ^ (mixed >> 31n);
+/** 2^32 divided by the golden ratio: steps of it never fall close together. */
+const GOLDEN_RATIO = 0x9e3779b9;
+
+/** MurmurHash3's finaliser (Appleby 2011), enough to scatter columns: 0..2^32-1. */
+function scramble(value: number): number {
+  let mixed = value | 0;
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+  return (mixed ^ (mixed >>> 16)) >>> 0;
 }

@@ -8,6 +8,7 @@ import type { Modules } from "./modules.ts";
 import { attentionDeltaPays, mlpDeltaPays } from "./never-lose.ts";
 import type { Action, ModuleKind, Plan, Selector } from "./policy.ts";
 import { randomColumns } from "./random-columns.ts";
+import { InlineWork, OverlappedWork, type SideWork } from "./side-work.ts";
 
 /** What one module of one layer did in a step. */
 export interface CellReport {
@@ -26,6 +27,8 @@ export interface DensityReport {
   readonly attentionDensity: number;
   readonly mlpDensity: number;
   readonly cells: readonly CellReport[];
+  /** Cells that had to wait for their mask; always 0 where masks are chosen in turn. */
+  readonly lateMasks: number;
 }
 
 /** What a step did, still on the device. */
@@ -47,6 +50,7 @@ export interface Position {
  */
 export class DeltaRun implements Disposable {
   readonly #ops: Ops;
+  readonly #side: SideWork;
   readonly #plan: Plan;
   readonly #textTokens: number;
   readonly #seed: number;
@@ -61,6 +65,7 @@ export class DeltaRun implements Disposable {
   readonly #tokenGroup: number;
   #pending: PendingCell[] = [];
 
+  /** @param options `sideOps`: ops of a second stream, which then chooses masks and makes caches beside the first */
   constructor(
     ops: Ops,
     plan: Plan,
@@ -68,9 +73,11 @@ export class DeltaRun implements Disposable {
       textTokens,
       seed = 0,
       recordColumns = false,
-    }: { textTokens: number; seed?: number; recordColumns?: boolean },
+      sideOps,
+    }: { textTokens: number; seed?: number; recordColumns?: boolean; sideOps?: Ops | undefined },
   ) {
     this.#ops = ops;
+    this.#side = sideOps ? new OverlappedWork(ops, sideOps) : new InlineWork(ops);
     this.#plan = plan;
     this.#textTokens = textTokens;
     this.#seed = seed;
@@ -86,6 +93,7 @@ export class DeltaRun implements Disposable {
   modules(position: Position): Modules {
     return {
       attention: (layer, project, scale, out) => this.#runAttention(position, layer, project, scale, out),
+      prepareMlp: (layer, x, mlp) => this.#prepareMlp(position, layer, x, mlp),
       mlp: (layer, x, mlp, out) => this.#runMlp(position, layer, x, mlp, out),
     };
   }
@@ -95,26 +103,30 @@ export class DeltaRun implements Disposable {
     const pending = this.#pending;
     this.#pending = [];
     const snapshot = this.#counts.snapshot();
+    const waits = this.#side.takeWaits();
     return {
       read: () => {
         const countsOf = snapshot.read(this.#reader);
-        return summarise(
-          pending,
-          pending.map((cell) => this.#reportCell(cell, countsOf)),
-        );
+        const cells = pending.map((cell) => this.#reportCell(cell, countsOf));
+        return { ...summarise(pending, cells), lateMasks: waits.countLate() };
       },
-      [Symbol.dispose]: () => snapshot[Symbol.dispose](),
+      [Symbol.dispose]: () => {
+        snapshot[Symbol.dispose]();
+        waits[Symbol.dispose]();
+      },
     };
   }
 
   [Symbol.dispose](): void {
-    for (const cache of [...this.#attention.values(), ...this.#mlp.values(), ...this.#outputs.values()])
-      cache[Symbol.dispose]();
-    this.#counts[Symbol.dispose]();
-    this.#reader[Symbol.dispose]();
-    this.#attention.clear();
-    this.#mlp.clear();
-    this.#outputs.clear();
+    // Goes through all of it, last first, whatever fails.
+    using parts = new DisposableStack();
+    parts.use(this.#counts);
+    parts.use(this.#reader);
+    for (const owned of [this.#attention, this.#mlp, this.#outputs]) {
+      for (const part of owned.values()) parts.use(part);
+      owned.clear();
+    }
+    parts.use(this.#side);
   }
 
   #runAttention(
@@ -159,6 +171,7 @@ export class DeltaRun implements Disposable {
         existing ??
         new AttentionCache(
           this.#ops,
+          this.#side,
           this.#counts,
           settings,
           selector,
@@ -177,9 +190,29 @@ export class DeltaRun implements Disposable {
     if (this.#plan.reuses) this.#keepOutput(key, out);
   }
 
-  #runMlp({ step, branch = 0 }: Position, layer: number, x: DeviceTensor, mlp: Mlp, out: DeviceTensor): void {
+  #prepareMlp(position: Position, layer: number, x: DeviceTensor, mlp: Mlp): void {
+    const { cache, action, always } = this.#mlpCell(position, layer, x, mlp);
+    if (action === "delta") cache!.prepare(x, mlp, always);
+  }
+
+  #runMlp(position: Position, layer: number, x: DeviceTensor, mlp: Mlp, out: DeviceTensor): void {
+    const { cache, action, always, cost } = this.#mlpCell(position, layer, x, mlp);
+    if (!cache) mlp.dense(this.#ops, x, out);
+    else if (action === "refresh") cache.refresh(x, mlp, out, always);
+    else if (action === "delta") cache.delta(x, mlp, out, always);
+    else cache.reuse(out);
+    this.#note(layer, "mlp", action, cost, cache?.mask);
+  }
+
+  /** What a layer's MLP will do, and with which cache; a dense one has none. */
+  #mlpCell(
+    { step, branch = 0 }: Position,
+    layer: number,
+    x: DeviceTensor,
+    mlp: Mlp,
+  ): { action: Action; cost: number; cache?: MlpCache; always?: Uint8Array | undefined } {
     const [batch = 0, tokens = 0, width = 0] = x.shape;
-    const outputs = out.shape[2] ?? 0;
+    const outputs = mlp.fc2.weight.shape[0] ?? 0;
     const settings = this.#plan.mlp;
     const group = this.#tokenGroup;
     const shape: MaskShape = { batch, lists: 1, rows: tokens, group, columns: mlp.hidden };
@@ -188,21 +221,13 @@ export class DeltaRun implements Disposable {
     const cost = 2 * batch * tokens * mlp.hidden * (width + outputs);
     const density = expectedDensity(settings.select, shape);
     const pays = mlpDeltaPays({ backend: this.#backend, operations: cost, density }, group, tokens);
-    if (asked === "dense" || !pays) {
-      mlp.dense(this.#ops, x, out);
-      this.#note(layer, "mlp", "dense", cost);
-      return;
-    }
+    if (asked === "dense" || !pays) return { action: "dense", cost };
     const always = this.#randomNeurons(shape, step, layer);
     const existing = this.#mlp.get(key);
     const cache =
-      existing ?? new MlpCache(this.#ops, this.#counts, settings.select, shape, { always }, outputs);
+      existing ?? new MlpCache(this.#ops, this.#side, this.#counts, settings, shape, { always }, outputs);
     if (!existing) this.#mlp.set(key, cache);
-    const action = cache.isFilled ? asked : "refresh";
-    if (action === "refresh") cache.refresh(x, mlp, out);
-    else if (action === "delta") cache.delta(x, mlp, out, always);
-    else cache.reuse(out);
-    this.#note(layer, "mlp", action, cost, cache.mask);
+    return { action: cache.isFilled ? asked : "refresh", cost, cache, always };
   }
 
   get #backend(): Backend {
@@ -273,7 +298,10 @@ interface PendingCell {
 }
 
 /** Densities of a step, weighted by what its cells cost dense. */
-function summarise(pending: readonly PendingCell[], cells: readonly CellReport[]): DensityReport {
+function summarise(
+  pending: readonly PendingCell[],
+  cells: readonly CellReport[],
+): Omit<DensityReport, "lateMasks"> {
   const mean = (chosen: (cell: CellReport) => boolean) => {
     let done = 0;
     let all = 0;

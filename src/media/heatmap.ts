@@ -1,9 +1,9 @@
 import type { CellReport } from "../delta/run.ts";
-import { tileOrder } from "../delta/token-order.ts";
 import type { Picture, StartEvent, StepEvent } from "../pipeline/events.ts";
 import { CHARACTER_WIDTH, LINE_HEIGHT, textWidth } from "./bitmap-font.ts";
 import { type Box, Canvas } from "./canvas.ts";
 import { type Color, colorOf } from "./color-map.ts";
+import { imageKeyShares } from "./key-shares.ts";
 import { stepWord } from "./step-word.ts";
 
 /** What a run told, with columns recorded (`GenerateOptions.recordColumns`). */
@@ -183,16 +183,11 @@ function brightness(frequency: number): number {
   return Math.min(1, Math.max(0, frequency) / BRIGHTEST) ** POWER;
 }
 
-/** Image keys at their places in the picture. Text queries choose every key, so they are left out of the share. */
-function imageKeys(frequency: Float32Array, { grid, textTokens, imageTokens }: StartEvent, box: Box): Field {
-  const [rows, columns] = grid;
-  const textShare = textTokens / (textTokens + imageTokens);
-  const { inverse } = tileOrder(rows, columns);
-  const chosen = (x: number, y: number) => {
-    const share = frequency[textTokens + (inverse[y * columns + x] ?? 0)] ?? 0;
-    return Math.max(0, (share - textShare) / (1 - textShare));
-  };
-  return scaler(chosen, columns, rows, box);
+/** Image keys at their places in the picture. */
+function imageKeys(frequency: Float32Array, start: StartEvent, box: Box): Field {
+  const [rows, columns] = start.grid;
+  const shares = imageKeyShares(frequency, start);
+  return scaler((x, y) => shares[y * columns + x] ?? 0, columns, rows, box);
 }
 
 /** Neurons column by column, so that a strip shows more of them than it is wide. */

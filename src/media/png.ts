@@ -40,6 +40,16 @@ export function encodePng(
   ]);
 }
 
+/** Adds texts to a PNG that has none yet; keys as in `encodePng`. */
+export function withPngMetadata(png: Uint8Array, metadata: Readonly<Record<string, string>>): Uint8Array {
+  const headerEnd = SIGNATURE.length + 25;
+  return concatenate([
+    png.subarray(0, headerEnd),
+    ...Object.entries(metadata).map(([key, text]) => chunk("iTXt", textChunk(key, text))),
+    png.subarray(headerEnd),
+  ]);
+}
+
 /**
  * Decodes a PNG of 8-bit RGB or RGBA pixels (alpha is dropped) without interlacing, checksums included.
  * @throws TamiasError `bad_input` for anything else

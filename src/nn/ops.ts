@@ -54,6 +54,11 @@ export class Ops implements Disposable {
     return this.#pool.tensor(dtype, shape);
   }
 
+  /** Keeps a temporary's memory as it is, also after its disposal, until the returned function is called. */
+  hold(tensor: DeviceTensor): () => void {
+    return this.#pool.hold(tensor);
+  }
+
   /** A tensor that lives until it is disposed, with its own memory. */
   lasting(shape: readonly number[], dtype: DType = this.activationType): DeviceTensor {
     return this.stream.device.tensor(dtype, shape);

@@ -9,6 +9,8 @@ export class TensorPool implements Disposable {
   readonly #device: Device;
   readonly #free = new Map<number, Allocation[]>();
   readonly #blocks: Allocation[] = [];
+  /** Who uses a block that is handed out, by its address: its tensor, and other streams. */
+  readonly #users = new Map<number, number>();
 
   constructor(device: Device) {
     this.#device = device;
@@ -19,8 +21,23 @@ export class TensorPool implements Disposable {
     checkShape(shape);
     const bytes = sizeClass(elementCount(shape) * dtypes[dtype].bytes);
     const block = this.#free.get(bytes)?.pop() ?? this.#allocate(bytes);
-    const lease = new Allocation(block.address, bytes, () => this.#giveBack(block));
+    this.#users.set(block.address, 1);
+    const lease = new Allocation(block.address, bytes, () => this.#leave(block));
     return new DeviceTensor(lease, dtype, shape, undefined, 0, () => lease[Symbol.dispose]());
+  }
+
+  /**
+   * Keeps a temporary's memory from being handed out again, also after its disposal: another stream still reads it.
+   * Memory that is not the pool's is left alone.
+   * @returns a function that ends this
+   */
+  hold(tensor: DeviceTensor): () => void {
+    const { address } = tensor.allocation;
+    const users = this.#users.get(address);
+    const block = this.#blocks.find((candidate) => candidate.address === address);
+    if (users === undefined || !block) return () => {};
+    this.#users.set(address, users + 1);
+    return () => this.#leave(block);
   }
 
   /** Bytes of device memory held, in use or not. */
@@ -31,6 +48,7 @@ export class TensorPool implements Disposable {
   /** Frees all memory. Temporaries still in use must not be used any more. */
   [Symbol.dispose](): void {
     this.#free.clear();
+    this.#users.clear();
     for (const block of this.#blocks.splice(0)) block[Symbol.dispose]();
   }
 
@@ -40,7 +58,13 @@ export class TensorPool implements Disposable {
     return block;
   }
 
-  #giveBack(block: Allocation): void {
+  #leave(block: Allocation): void {
+    const left = (this.#users.get(block.address) ?? 1) - 1;
+    if (left > 0) {
+      this.#users.set(block.address, left);
+      return;
+    }
+    this.#users.delete(block.address);
     const list = this.#free.get(block.bytes);
     if (list) list.push(block);
     else this.#free.set(block.bytes, [block]);

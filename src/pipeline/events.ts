@@ -1,3 +1,4 @@
+import type { Span } from "../../ffi/index.ts";
 import type { CellReport } from "../delta/run.ts";
 import type { StepAction } from "../delta/policy.ts";
 
@@ -49,6 +50,18 @@ export interface StepEvent {
   readonly mlpDensity: number;
   /** What each layer's modules did; with `recordColumns`, which columns they recomputed. */
   readonly cells: readonly CellReport[];
+  /** Cells that had to wait for their mask; with `pipeline: "overlap"`. */
+  readonly lateMasks?: number;
+}
+
+/** What ran when while denoising; with `trace`. */
+export interface TraceEvent {
+  readonly type: "trace";
+  /** Where the spans' device times count from, in milliseconds since 1970. */
+  readonly origin: number;
+  readonly compute: readonly Span[];
+  /** The second stream's; empty with `pipeline: "serial"`. */
+  readonly masks: readonly Span[];
 }
 
 /** An estimate of the final picture (x0), never raw noise. */
@@ -72,4 +85,4 @@ export interface ResultEvent extends Picture {
   readonly mlpDensity: number;
 }
 
-export type GenerateEvent = StartEvent | StepEvent | PreviewEvent | ResultEvent;
+export type GenerateEvent = StartEvent | StepEvent | PreviewEvent | TraceEvent | ResultEvent;

@@ -15,6 +15,7 @@ import { FlowMatchEuler } from "../samplers/flow-match-euler.ts";
 import { gaussianNoise } from "../samplers/noise.ts";
 import { openCheckpoint } from "../weights/diffusers-folder.ts";
 import type { GenerateEvent, Picture, Settings } from "./events.ts";
+import { Recording } from "./recording.ts";
 import { VelocityLine } from "./velocity-line.ts";
 
 /** T5 tokens FLUX uses unless the tokenizer asks for fewer. */
@@ -27,8 +28,10 @@ const LOOK_AHEAD_SECONDS = 0.5;
 export interface FluxRequest {
   readonly settings: Settings;
   readonly policy: Policy;
-  readonly previewEvery: number;
+  /** Whether a preview is to follow a step (0-based); the last step has the result instead. */
+  wantsPreview(step: number): boolean;
   readonly recordColumns: boolean;
+  readonly trace: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -36,6 +39,7 @@ export interface FluxRequest {
 export class FluxPipeline implements Disposable {
   readonly defaultGuidance = 3.5;
   readonly #ops: Ops;
+  readonly #sideOps: Ops | undefined;
   readonly #parts: DisposableStack;
   readonly #clip: ClipTextModel;
   readonly #t5: T5Encoder;
@@ -45,8 +49,11 @@ export class FluxPipeline implements Disposable {
   readonly #autoencoder: AutoencoderKL;
   readonly #sampler: FlowMatchEuler;
 
-  /** Loads a diffusers folder; `ops` stays the caller's. */
-  static async load(ops: Ops, folder: string): Promise<FluxPipeline> {
+  /**
+   * Loads a diffusers folder; `ops` stay the caller's.
+   * @param sideOps ops of a second stream, for masks and caches beside the first
+   */
+  static async load(ops: Ops, folder: string, sideOps?: Ops): Promise<FluxPipeline> {
     const [clip, t5, transformer, autoencoder, sampler, clipTokenizer, t5Tokenizer] = await Promise.all([
       openCheckpoint(join(folder, "text_encoder")),
       openCheckpoint(join(folder, "text_encoder_2")),
@@ -57,7 +64,7 @@ export class FluxPipeline implements Disposable {
       TextTokenizer.open(join(folder, "tokenizer_2")),
     ]);
     using parts = new DisposableStack();
-    const pipeline = new FluxPipeline(ops, {
+    const pipeline = new FluxPipeline(ops, sideOps, {
       clip: parts.use(ClipTextModel.load(ops, clip)),
       t5: parts.use(await T5Encoder.load(ops, t5)),
       transformer: parts.use(FluxTransformer.load(ops, transformer)),
@@ -74,6 +81,7 @@ export class FluxPipeline implements Disposable {
 
   private constructor(
     ops: Ops,
+    sideOps: Ops | undefined,
     parts: {
       clip: ClipTextModel;
       t5: T5Encoder;
@@ -86,6 +94,7 @@ export class FluxPipeline implements Disposable {
     },
   ) {
     this.#ops = ops;
+    this.#sideOps = sideOps;
     this.#parts = parts.parts;
     this.#clip = parts.clip;
     this.#t5 = parts.t5;
@@ -109,8 +118,9 @@ export class FluxPipeline implements Disposable {
   async *generate({
     settings,
     policy,
-    previewEvery,
+    wantsPreview,
     recordColumns,
+    trace,
     signal,
   }: FluxRequest): AsyncGenerator<GenerateEvent> {
     const began = performance.now();
@@ -155,12 +165,15 @@ export class FluxPipeline implements Disposable {
     const line = skipsAny(plan, settings.steps)
       ? scratch.use(new VelocityLine(ops, shape, plan.skipForecast))
       : undefined;
-    const delta = scratch.use(new DeltaRun(ops, plan, { textTokens, seed: settings.seed, recordColumns }));
+    const sideOps = this.#sideOps;
+    const delta = scratch.use(
+      new DeltaRun(ops, plan, { textTokens, seed: settings.seed, recordColumns, sideOps }),
+    );
+    const recording = trace ? scratch.use(new Recording(ops.stream, sideOps?.stream)) : undefined;
     const schedule = this.#sampler.schedule(settings.steps, imageTokens);
     const reports: DensityReport[] = [];
 
-    const wantsPreview = (step: number) =>
-      previewEvery > 0 && (step + 1) % previewEvery === 0 && step + 1 < settings.steps;
+    const estimates = (step: number) => step + 1 < settings.steps && wantsPreview(step);
     const queueStep = (step: number): QueuedStep => {
       const sigma = schedule.sigmas[step]!;
       const action = plan.stepAction(step);
@@ -173,7 +186,7 @@ export class FluxPipeline implements Disposable {
         );
         line?.record(velocity, sigma);
       }
-      const estimate = wantsPreview(step) ? ops.temporary(shape, "f32") : undefined;
+      const estimate = estimates(step) ? ops.temporary(shape, "f32") : undefined;
       if (estimate) ops.combine(1, latents, -sigma, velocity, estimate);
       ops.combine(1, latents, schedule.sigmas[step + 1]! - sigma, velocity, latents);
       return new QueuedStep(ops, sigma, action, action === "skip" ? undefined : delta.endStep(), estimate);
@@ -221,6 +234,7 @@ export class FluxPipeline implements Disposable {
     const denoise = secondsSince(denoiseBegan);
 
     throwIfAborted(signal);
+    if (recording) yield { type: "trace", ...(await recording.take()) };
     const decodeBegan = performance.now();
     const picture = await this.#decode(latents, toRaster, [rows, columns]);
     const mean = (share: (report: DensityReport) => number) =>
@@ -367,7 +381,13 @@ interface TextStates {
   readonly pooled: DeviceTensor;
 }
 
-const skippedReport: DensityReport = { density: 0, attentionDensity: 0, mlpDensity: 0, cells: [] };
+const skippedReport: DensityReport = {
+  density: 0,
+  attentionDensity: 0,
+  mlpDensity: 0,
+  cells: [],
+  lateMasks: 0,
+};
 
 /** @throws TamiasError `bad_input` when a side is no multiple of a token's */
 export function checkSize(side: "width" | "height", pixels: number, multiple: number): void {

@@ -5,6 +5,7 @@ import type { GenerateEvent, Settings } from "./events.ts";
 import { checkSize, FluxPipeline, type FluxRequest } from "./flux.ts";
 import { findModel } from "./models.ts";
 import { checkOptions, type GenerateOptions } from "./options.ts";
+import { openSideStream } from "./side-stream.ts";
 import { Turnstile } from "./turnstile.ts";
 
 export interface OpenOptions {
@@ -12,8 +13,26 @@ export interface OpenOptions {
   readonly model: string;
   /** `auto` (default): the first CUDA device where there is one, else the CPU. */
   readonly device?: "auto" | "cpu" | "cuda" | undefined;
+  /** Which of several CUDA devices; default 0. */
+  readonly index?: number | undefined;
   /** CPU threads; default: all cores. */
   readonly threads?: number | undefined;
+  /**
+   * `overlap`: masks are chosen and caches made on a second stream, by a Worker, beside the denoising; `serial`: in
+   * turn. The pictures are the same. Default: what measured faster on the device.
+   */
+  readonly pipeline?: "overlap" | "serial" | undefined;
+}
+
+/** On the CPU both orders share the same cores. */
+const defaultPipelines = { cpu: "serial", cuda: "serial" } as const;
+
+/** What a model asks of a picture's width and height, in pixels. */
+export interface PictureSizes {
+  /** The side it was made for. */
+  readonly native: number;
+  /** Each side must be a multiple of this. */
+  readonly multiple: number;
 }
 
 /**
@@ -21,17 +40,24 @@ export interface OpenOptions {
  * @throws TamiasError `not_found`, `bad_weights`, `unsupported`, `out_of_memory` …
  */
 export async function open(options: OpenOptions): Promise<Tamias> {
-  const { model, device: backend = "auto", threads } = options;
+  const { model, device: backend = "auto", index, threads, pipeline: order } = options;
   if (typeof model !== "string" || model === "")
     throw new TamiasError("bad_input", "model: give the name of a model or the path of its folder.");
   if (!["auto", "cpu", "cuda"].includes(backend))
     throw new TamiasError("bad_input", `device: "${backend}" is none of auto, cpu, cuda.`);
+  if (order && !["overlap", "serial"].includes(order))
+    throw new TamiasError("bad_input", `pipeline: "${order}" is neither overlap nor serial.`);
   const entry = await findModel(model);
   using opened = new DisposableStack();
-  const device = opened.use(await Device.open({ backend, threads }));
+  const device = opened.use(await Device.open({ backend, index, threads }));
   const stream: Stream = opened.use(device.createStream());
   const ops = opened.use(new Ops(stream));
-  const pipeline = opened.use(await FluxPipeline.load(ops, entry.folder));
+  let sideOps: Ops | undefined;
+  if ((order ?? defaultPipelines[device.backend]) === "overlap") {
+    const side = opened.use(await openSideStream(device));
+    sideOps = opened.use(new Ops(side));
+  }
+  const pipeline = opened.use(await FluxPipeline.load(ops, entry.folder, sideOps));
   return new Tamias(entry.name, device, pipeline, opened.move());
 }
 
@@ -54,6 +80,11 @@ export class Tamias implements AsyncDisposable {
   /** Name of the device. */
   get device(): string {
     return this.#device.info().name;
+  }
+
+  /** Which pictures it makes. */
+  get sizes(): PictureSizes {
+    return { native: this.#pipeline.nativeSize, multiple: this.#pipeline.sizeMultiple };
   }
 
   /** Bytes of device memory held now. */
@@ -91,7 +122,8 @@ export class Tamias implements AsyncDisposable {
   }
 
   #settle(options: GenerateOptions): FluxRequest {
-    const { prompt, steps, previewEvery, recordColumns, signal, ...asked } = checkOptions(options);
+    const { prompt, steps, previewEvery, previewSteps, recordColumns, trace, signal, ...asked } =
+      checkOptions(options);
     const policy = findPolicy(asked.policy);
     const { nativeSize, sizeMultiple, defaultGuidance } = this.#pipeline;
     const settings: Settings = {
@@ -106,6 +138,8 @@ export class Tamias implements AsyncDisposable {
     };
     checkSize("width", settings.width, sizeMultiple);
     checkSize("height", settings.height, sizeMultiple);
-    return { settings, policy, previewEvery, recordColumns, signal };
+    const wantsPreview = (step: number) =>
+      (previewEvery > 0 && (step + 1) % previewEvery === 0) || previewSteps.includes(step);
+    return { settings, policy, wantsPreview, recordColumns, trace, signal };
   }
 }

@@ -6,7 +6,7 @@ export const MAX_PROMPT_CHARACTERS = 4000;
 
 const size = z.int("must be a whole number of pixels").min(16).max(8192);
 
-const generateSchema = z.strictObject({
+export const generateSchema = z.strictObject({
   prompt: z
     .string()
     .max(MAX_PROMPT_CHARACTERS, {
@@ -21,7 +21,9 @@ const generateSchema = z.strictObject({
   guidance: z.number().min(0).max(100).optional(),
   policy: z.union([z.string(), z.record(z.string(), z.unknown())]).default("balanced"),
   previewEvery: z.int().min(0).max(1000).default(0),
+  previewSteps: z.array(z.int().min(0).max(999)).max(1000).default([]),
   recordColumns: z.boolean().default(false),
+  trace: z.boolean().default(false),
   signal: z.instanceof(AbortSignal).optional(),
 });
 
@@ -40,8 +42,12 @@ export interface GenerateOptions {
   readonly policy?: string | ColumnPolicySettings | undefined;
   /** A preview after every so many steps; 0 (default) gives none. */
   readonly previewEvery?: number | undefined;
+  /** 0-based steps that are to be followed by a preview, besides those of `previewEvery`. */
+  readonly previewSteps?: readonly number[] | undefined;
   /** Adds to each step which columns were recomputed (reads masks back; a little slower). */
   readonly recordColumns?: boolean | undefined;
+  /** Tells at the end when each op of both streams ran (a little slower). */
+  readonly trace?: boolean | undefined;
   /** Stops within one step with a TamiasError `aborted`. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -55,9 +61,13 @@ export type CheckedOptions = z.output<typeof generateSchema>;
 export function checkOptions(options: GenerateOptions): CheckedOptions {
   const checked = generateSchema.safeParse(options);
   if (checked.success) return checked.data;
-  const [issue] = checked.error.issues;
+  throw badOptions(checked.error);
+}
+
+/** What is wrong with options, told of the first of them. */
+export function badOptions({ issues: [issue] }: z.ZodError): TamiasError {
   const name = issue?.path.join(".") ?? "";
-  throw new TamiasError(
+  return new TamiasError(
     "bad_input",
     name ? `${name}: ${issue?.message}.` : `The options are not understood: ${issue?.message}.`,
   );

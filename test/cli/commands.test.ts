@@ -4,7 +4,8 @@ import { tryCli, Workplace } from "./fake-engine.ts";
 test("help goes to stdout, and without a command to stderr", async () => {
   const asked = await tryCli(["--help"]);
   expect(asked).toMatchObject({ code: 0, stderr: "" });
-  for (const command of ["generate", "verify", "models", "policies"]) expect(asked.stdout).toContain(command);
+  for (const command of ["generate", "serve", "verify", "models", "policies"])
+    expect(asked.stdout).toContain(command);
   expect(await tryCli([])).toMatchObject({ code: 2, stdout: "" });
 });
 

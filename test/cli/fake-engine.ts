@@ -15,6 +15,12 @@ export function fakeEngine({ secondsPerStep = 0 }: { secondsPerStep?: number } =
       generate: (options) => generate(options, secondsPerStep),
       [Symbol.asyncDispose]: async () => {},
     }),
+    openApart: async () => ({
+      model: "acorn-image",
+      device: "Synthetic CPU, 2 threads",
+      generate: (options) => generate(options, secondsPerStep),
+      close: async () => {},
+    }),
     verifyFolder: async () => [
       { part: "clip", error: 2.5e-7, tolerance: 1e-4, ok: true },
       { part: "transformer", error: 3.1e-3, tolerance: 1e-4, ok: false },

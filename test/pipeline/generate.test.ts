@@ -48,6 +48,12 @@ describe("generate", () => {
     ).toBe(true);
   });
 
+  test("previews come after the steps that are named, never after the last", async () => {
+    const seen = await events({ ...small, policy: "exact", previewSteps: [0, 3, 40] });
+    const previews = seen.flatMap((event) => (event.type === "preview" ? [event.step] : []));
+    expect(previews).toEqual([0]);
+  });
+
   test("the same seed gives the same bytes, another seed others", async () => {
     const first = await result({ ...small, policy: "balanced" });
     expect((await result({ ...small, policy: "balanced" })).rgb).toEqual(first.rgb);

@@ -13,12 +13,13 @@ export async function benchFluxShaped(
   ops: Ops,
   random: RandomTensors,
   shape: FluxShaped,
+  sideOps?: Ops,
 ): Promise<StepTimes> {
   const { doubleBlocks, singleBlocks } = shape;
-  if (shape.whole) return timeNetwork(ops, random, shape, doubleBlocks, singleBlocks);
-  const frame = await timeNetwork(ops, random, shape, 0, 0);
-  const double = await timeNetwork(ops, random, shape, 1, 0);
-  const single = await timeNetwork(ops, random, shape, 0, 1);
+  if (shape.whole) return timeNetwork(ops, random, shape, doubleBlocks, singleBlocks, sideOps);
+  const frame = await timeNetwork(ops, random, shape, 0, 0, sideOps);
+  const double = await timeNetwork(ops, random, shape, 1, 0, sideOps);
+  const single = await timeNetwork(ops, random, shape, 0, 1, sideOps);
   const total = (seconds: (times: StepTimes) => number): number =>
     seconds(frame) +
     doubleBlocks * (seconds(double) - seconds(frame)) +
@@ -34,6 +35,7 @@ export async function benchFluxShaped(
     dense: sum("dense"),
     refresh: sum("refresh"),
     delta: { ...sum("delta"), density, attentionDensity, mlpDensity },
+    ...(single.masks ? { masks: single.masks } : {}),
   };
 }
 
@@ -43,6 +45,7 @@ async function timeNetwork(
   shape: FluxShaped,
   doubleBlocks: number,
   singleBlocks: number,
+  sideOps: Ops | undefined,
 ): Promise<StepTimes> {
   const { heads, headDim, textTokens, imageTokens, inChannels } = shape;
   const axis = headDim / 8;
@@ -84,6 +87,6 @@ async function timeNetwork(
         { hidden, context, pooled, positions, timestep: [0.5], guidance: [3.5], modules },
         out,
       ),
-    { policy: shape.policy, layers: Math.max(1, transformer.layers), textTokens },
+    { policy: shape.policy, layers: Math.max(1, transformer.layers), textTokens, sideOps },
   );
 }

@@ -1,6 +1,7 @@
 import { Device, TamiasError } from "../../../ffi/index.ts";
 import { Ops } from "../../nn/index.ts";
 import type { OpenOptions } from "../../pipeline/open.ts";
+import { openSideStream } from "../../pipeline/side-stream.ts";
 import { RandomTensors } from "../random-tensors.ts";
 import { benchFluxShaped } from "./flux-shaped.ts";
 import { modelShapes } from "./shapes.ts";
@@ -23,7 +24,11 @@ export interface ModelBench {
  * @throws TamiasError `not_found` for a model whose shape is not known
  */
 export async function benchModel(
-  { device: backend = "auto", threads }: Pick<OpenOptions, "device" | "threads">,
+  {
+    device: backend = "auto",
+    threads,
+    pipeline = "serial",
+  }: Pick<OpenOptions, "device" | "threads" | "pipeline">,
   model: string,
 ): Promise<ModelBench> {
   const shape = modelShapes[model];
@@ -34,10 +39,12 @@ export async function benchModel(
   using device = await Device.open({ backend, threads });
   using stream = device.createStream();
   using ops = new Ops(stream);
+  using sideStream = pipeline === "overlap" ? await openSideStream(device) : undefined;
+  using sideOps = sideStream ? new Ops(sideStream) : undefined;
   using random = new RandomTensors(ops, 1);
   const times =
     shape.kind === "flux-shaped"
-      ? await benchFluxShaped(ops, random, shape)
-      : await benchWanShaped(ops, random, shape);
+      ? await benchFluxShaped(ops, random, shape, sideOps)
+      : await benchWanShaped(ops, random, shape, sideOps);
   return { device: device.info().name, model, title: shape.title, times };
 }

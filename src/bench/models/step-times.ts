@@ -1,9 +1,11 @@
 import { columnPolicy } from "../../delta/column-policy.ts";
 import { denseModules, type Modules } from "../../delta/modules.ts";
 import { findPolicy } from "../../delta/policies/index.ts";
-import { DeltaRun } from "../../delta/run.ts";
+import { DeltaRun, type StepReport } from "../../delta/run.ts";
 import type { Ops } from "../../nn/index.ts";
 import type { ColumnPolicySettings } from "../../delta/column-policy.ts";
+import { hiddenShare } from "../../pipeline/hidden-share.ts";
+import { Recording } from "../../pipeline/recording.ts";
 
 /** Seconds of one evaluation of a network (or of its blocks), by what its modules do. */
 export interface StepTimes {
@@ -16,6 +18,17 @@ export interface StepTimes {
     readonly attentionDensity: number;
     readonly mlpDensity: number;
   };
+  /** What a second stream did, where there is one. */
+  readonly masks?: { readonly refresh: MaskTimes; readonly delta: MaskTimes };
+}
+
+/** Work of the second stream in one step. */
+export interface MaskTimes {
+  readonly seconds: number;
+  /** The share of it during which the first stream worked too. */
+  readonly hiddenShare: number;
+  /** Cells that had to wait for it. */
+  readonly late: number;
 }
 
 export interface StepTime {
@@ -40,14 +53,21 @@ export async function timeSteps(
     policy,
     layers,
     textTokens,
-  }: { policy: ColumnPolicySettings | string; layers: number; textTokens: number },
+    sideOps,
+  }: {
+    policy: ColumnPolicySettings | string;
+    layers: number;
+    textTokens: number;
+    /** Ops of a second stream, for masks and caches beside the first. */
+    sideOps?: Ops | undefined;
+  },
 ): Promise<StepTimes> {
   const plan = (typeof policy === "string" ? findPolicy(policy) : columnPolicy(policy)).plan({
     steps: 1000,
     layers,
   });
   const dense = await timeStep(ops, () => evaluate(denseModules(ops)));
-  using run = new DeltaRun(ops, plan, { textTokens });
+  using run = new DeltaRun(ops, plan, { textTokens, sideOps });
   const refreshStep = refreshStepOf(plan, layers);
   const step = (at: number) => () => {
     evaluate(run.modules({ step: at, sigma: 1 }));
@@ -60,7 +80,33 @@ export async function timeSteps(
   await ops.stream.finished();
   const { density, attentionDensity, mlpDensity } = report.read();
   const { bytesAllocated } = ops.stream.device.info();
-  return { bytesAllocated, dense, refresh, delta: { ...delta, density, attentionDensity, mlpDensity } };
+  const masks = sideOps
+    ? {
+        refresh: await timeMasks(ops, sideOps, step(refreshStep)),
+        delta: await timeMasks(ops, sideOps, step(refreshStep + 1)),
+      }
+    : undefined;
+  return {
+    bytesAllocated,
+    dense,
+    refresh,
+    delta: { ...delta, density, attentionDensity, mlpDensity },
+    ...(masks ? { masks } : {}),
+  };
+}
+
+async function timeMasks(ops: Ops, sideOps: Ops, queueStep: () => StepReport): Promise<MaskTimes> {
+  queueStep()[Symbol.dispose]();
+  await ops.stream.finished();
+  sideOps.stream.synchronize();
+  using recording = new Recording(ops.stream, sideOps.stream);
+  using report = queueStep();
+  const { compute, masks } = await recording.take();
+  return {
+    seconds: masks.reduce((sum, span) => sum + span.seconds, 0),
+    hiddenShare: hiddenShare(masks, compute),
+    late: report.read().lateMasks,
+  };
 }
 
 /** The first step at which the last layer refreshes all it will reuse. */

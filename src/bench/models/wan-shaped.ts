@@ -11,7 +11,12 @@ const EPSILON = 1e-6;
  * Times one of Wan's transformer blocks at full shape, times their number: modulated self-attention with queries and
  * keys normalised over all heads and rotated, cross-attention to the text, modulated MLP (Wan 2.1, arXiv 2503.20314).
  */
-export async function benchWanShaped(ops: Ops, random: RandomTensors, shape: WanShaped): Promise<StepTimes> {
+export async function benchWanShaped(
+  ops: Ops,
+  random: RandomTensors,
+  shape: WanShaped,
+  sideOps?: Ops,
+): Promise<StepTimes> {
   const { heads, headDim, hidden, videoTokens: tokens, textTokens, blocks } = shape;
   const width = heads * headDim;
   const scale = headDim ** -0.5;
@@ -66,20 +71,23 @@ export async function benchWanShaped(ops: Ops, random: RandomTensors, shape: Wan
         ops.layerNorm(states, normed, EPSILON);
         using textKeys = ops.temporary(text.shape);
         using textValues = ops.temporary(text.shape);
-        ops.linear(normed, crossQ, queries);
-        ops.rmsNorm(queries, norm, EPSILON, queries);
+        // What a module was given is not overwritten: a second stream may still read it.
+        using textQueries = ops.temporary(states.shape);
+        ops.linear(normed, crossQ, textQueries);
+        ops.rmsNorm(textQueries, norm, EPSILON, textQueries);
         ops.linear(text, crossK, textKeys);
         ops.rmsNorm(textKeys, norm, EPSILON, textKeys);
         ops.linear(text, crossV, textValues);
-        const cross = { q: byHead(queries), k: byHead(textKeys), v: byHead(textValues) };
-        ops.attention(cross, byHead(attended), { scale });
+        const cross = { q: byHead(textQueries), k: byHead(textKeys), v: byHead(textValues) };
+        using crossAttended = ops.temporary(states.shape);
+        ops.attention(cross, byHead(crossAttended), { scale });
+        ops.linearAdd(crossAttended, crossOut, states);
       }
-      ops.linearAdd(attended, crossOut, states);
       ops.layerNorm(states, normed, EPSILON, { shift: part(3), scale: part(4) });
       modules.mlp(0, normed, mlp, change);
       ops.gateResidual(states, part(5), change);
     },
-    { policy: shape.policy, layers: 1, textTokens: 0 },
+    { policy: shape.policy, layers: 1, textTokens: 0, sideOps },
   );
   const all = ({ deviceSeconds, queueSeconds, wallSeconds }: StepTime): StepTime => ({
     deviceSeconds: blocks * deviceSeconds,
@@ -91,5 +99,6 @@ export async function benchWanShaped(ops: Ops, random: RandomTensors, shape: Wan
     dense: all(times.dense),
     refresh: all(times.refresh),
     delta: { ...times.delta, ...all(times.delta) },
+    ...(times.masks ? { masks: times.masks } : {}),
   };
 }

@@ -1,20 +1,27 @@
 import { arch, cpus } from "node:os";
 import { Command, Option } from "commander";
 import { benchKernels, type KernelRow, kernelSets } from "../../bench/kernels/index.ts";
-import { benchModel, benchModelNames, type ModelBench, type StepTime } from "../../bench/models/index.ts";
+import {
+  benchModel,
+  benchModelNames,
+  type ModelBench,
+  type StepTime,
+  type StepTimes,
+} from "../../bench/models/index.ts";
 import { writeFileAtomically } from "../../media/atomic-write.ts";
 import type { OpenOptions } from "../../pipeline/open.ts";
 import type { CliContext } from "../context.ts";
 import { deviceOption } from "../device-option.ts";
 import { exitCode } from "../exit-code.ts";
 import { table } from "../format.ts";
-import { version } from "../version.ts";
+import { version } from "../../version.ts";
 
 interface BenchArguments {
   readonly device: NonNullable<OpenOptions["device"]>;
   readonly out?: string;
   readonly json?: boolean;
   readonly sets?: string[];
+  readonly pipeline?: NonNullable<OpenOptions["pipeline"]>;
 }
 
 /** `tamias bench kernels` and `tamias bench model NAME`: tables of what the kernels and a step take here. */
@@ -35,6 +42,12 @@ export function benchCommand(context: CliContext, finish: (code: number) => void
     withOptions(new Command("model"))
       .description("One denoising step with random weights: dense, refresh and delta")
       .argument("<model>", benchModelNames.join(", "))
+      .addOption(
+        new Option("--pipeline <order>", "masks beside the denoising, or in turn").choices([
+          "overlap",
+          "serial",
+        ]),
+      )
       .option("--random-weights", "the only weights this knows; accepted so that scripts can say so")
       .action(async (model: string, options: BenchArguments) => finish(await step(model, options, context))),
   );
@@ -50,10 +63,10 @@ async function kernels({ device, sets, ...output }: BenchArguments, context: Cli
 
 async function step(
   model: string,
-  { device, ...output }: BenchArguments,
+  { device, pipeline, ...output }: BenchArguments,
   context: CliContext,
 ): Promise<number> {
-  const result = await benchModel({ device }, model);
+  const result = await benchModel({ device, pipeline }, model);
   return deliver(context, output, result, modelTable(result));
 }
 
@@ -97,6 +110,16 @@ function kernelCells(row: KernelRow): string[] {
   ];
 }
 
+function maskLines(masks: NonNullable<StepTimes["masks"]>): string {
+  return (["refresh", "delta"] as const)
+    .map((kind) => {
+      const { seconds, hiddenShare, late } = masks[kind];
+      const hidden = (hiddenShare * 100).toFixed(1);
+      return `masks of a ${kind} step: ${(seconds * 1e3).toPrecision(3)} ms, ${hidden} % of it beside the first stream, ${late} late\n`;
+    })
+    .join("");
+}
+
 function modelTable({ title, device, times }: ModelBench): string {
   const line = (name: string, { deviceSeconds, queueSeconds, wallSeconds }: StepTime, density: number) => [
     name,
@@ -113,5 +136,5 @@ function modelTable({ title, device, times }: ModelBench): string {
     line("dense", times.dense, 1),
     line("refresh", times.refresh, 1),
     line("delta", times.delta, times.delta.density),
-  ])}`;
+  ])}${times.masks ? maskLines(times.masks) : ""}`;
 }

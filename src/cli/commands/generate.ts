@@ -1,4 +1,6 @@
 import { Argument, Command, Option } from "commander";
+import type { StepEvent, TraceEvent } from "../../pipeline/events.ts";
+import { hiddenShare } from "../../pipeline/hidden-share.ts";
 import { findModel } from "../../pipeline/models.ts";
 import { checkOptions, type GenerateOptions } from "../../pipeline/options.ts";
 import type { OpenOptions } from "../../pipeline/open.ts";
@@ -8,12 +10,12 @@ import { exitCode } from "../exit-code.ts";
 import { followRun } from "../follow-run.ts";
 import { duration, percent } from "../format.ts";
 import { makeReport } from "../generate-report.ts";
-import { readVocabulary, unknownWords, type Vocabulary } from "../known-words.ts";
+import { readVocabulary, unknownWords, type Vocabulary } from "../../pipeline/known-words.ts";
 import { decimalNumber, wholeNumber } from "../number-option.ts";
 import { checkOutputs, Outputs, type OutputPaths } from "../outputs.ts";
 import { readPolicy } from "../policy-option.ts";
 import { makeProgress, type Progress } from "../progress.ts";
-import { untilAborted } from "../until-aborted.ts";
+import { untilAborted } from "../../pipeline/until-aborted.ts";
 
 const MAX_SIZE = 8192;
 
@@ -28,6 +30,7 @@ interface GenerateArguments extends OutputPaths {
   readonly guidance?: number;
   readonly device: NonNullable<OpenOptions["device"]>;
   readonly threads?: number;
+  readonly pipeline?: NonNullable<OpenOptions["pipeline"]>;
   readonly previewEvery?: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -57,6 +60,12 @@ export function generateCommand(context: CliContext, finish: (code: number) => v
     .option("--guidance <scale>", "how closely to follow the prompt", decimalNumber(0, 100))
     .addOption(deviceOption())
     .option("--threads <number>", "CPU threads; default: all cores", wholeNumber(1, 1024))
+    .addOption(
+      new Option("--pipeline <order>", "masks beside the denoising, or in turn").choices([
+        "overlap",
+        "serial",
+      ]),
+    )
     .option("-o, --out <file.png>", "where the picture goes; default: a name in out/")
     .option(
       "--preview-every <steps>",
@@ -65,6 +74,7 @@ export function generateCommand(context: CliContext, finish: (code: number) => v
     )
     .option("--preview-dir <folder>", "where the estimates go; alone it means one after every step")
     .option("--heatmap <file.png>", "draw which columns were recomputed, by step and layer")
+    .option("--trace <file.json>", "write when each op ran, for Perfetto or chrome://tracing")
     .option("--json", "print one JSON object on standard output")
     .option("-q, --quiet", "no progress")
     .action(async (prompt: string, options: GenerateArguments) => {
@@ -85,6 +95,7 @@ async function generate(prompt: string, options: GenerateArguments, context: Cli
     policy,
     previewEvery: options.previewEvery ?? (options.previewDir ? 1 : 0),
     recordColumns: options.heatmap !== undefined,
+    trace: options.trace !== undefined,
   };
   // Whatever can be known to fail is known before the weights are loaded.
   checkOptions(request);
@@ -97,9 +108,9 @@ async function generate(prompt: string, options: GenerateArguments, context: Cli
 
   progress.phase(`loading ${model.name}`);
   const began = performance.now();
-  const { device, threads } = options;
+  const { device, threads, pipeline } = options;
   await using tamias = await untilAborted(
-    context.engine.open({ model: options.model, device, threads }),
+    context.engine.open({ model: options.model, device, threads, pipeline }),
     signal,
   );
   const loadSeconds = (performance.now() - began) / 1000;
@@ -122,10 +133,20 @@ async function generate(prompt: string, options: GenerateArguments, context: Cli
   progress.note(
     `density ${percent(report.density.mean)}: attention ${percent(attention)}, MLP ${percent(mlp)}`,
   );
+  if (run.trace) progress.note(`trace: ${files.trace}${maskTime(run.trace, run.steps)}`);
   if (files.heatmap) progress.note(`heat map: ${files.heatmap}`);
   if (files.previews.length > 0) progress.note(`estimates: ${files.previews[0]} … ${files.previews.at(-1)}`);
   context.stdout.write(`${files.picture}\n`);
   return exitCode.done;
+}
+
+/** What the second stream did, and how much of it beside the first. */
+function maskTime({ masks, compute }: TraceEvent, steps: readonly StepEvent[]): string {
+  if (masks.length === 0) return "";
+  const seconds = masks.reduce((sum, span) => sum + span.seconds, 0);
+  const late = steps.reduce((sum, { lateMasks = 0 }) => sum + lateMasks, 0);
+  const hidden = percent(hiddenShare(masks, compute));
+  return `; masks ${duration(seconds)}, ${hidden} of it beside the denoising, ${late} late`;
 }
 
 function noteUnknownWords(prompt: string, vocabulary: Vocabulary, model: string, progress: Progress): void {

@@ -4,7 +4,7 @@ import { findModel, listModels } from "../../pipeline/models.ts";
 import type { CliContext } from "../context.ts";
 import { exitCode } from "../exit-code.ts";
 import { table } from "../format.ts";
-import { readVocabulary } from "../known-words.ts";
+import { readVocabulary } from "../../pipeline/known-words.ts";
 
 interface ModelsArguments {
   readonly json?: boolean;

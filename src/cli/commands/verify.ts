@@ -4,7 +4,7 @@ import type { CliContext } from "../context.ts";
 import { deviceOption } from "../device-option.ts";
 import { exitCode } from "../exit-code.ts";
 import { table } from "../format.ts";
-import { untilAborted } from "../until-aborted.ts";
+import { untilAborted } from "../../pipeline/until-aborted.ts";
 
 interface VerifyArguments {
   readonly device: NonNullable<OpenOptions["device"]>;

@@ -352,15 +352,21 @@ function runDoubleBlock(
   };
   modules.attention(layer, project, run.headDim ** -0.5, splitHeads(attended, run.heads));
 
-  for (const { states, weights, modulation, from, to } of streams) {
+  using inputs = new DisposableStack();
+  const [textInput, imageInput] = streams.map(({ states, weights, modulation, from, to }) => {
     using change = ops.temporary([batch, to - from, width]);
     ops.linear(attended.slice(1, from, to), weights.attentionOut, change);
     ops.gateResidual(states, modulation.attentionGate, change);
-    using normed = ops.temporary([batch, to - from, width]);
+    const normed = inputs.use(ops.temporary([batch, to - from, width]));
     ops.layerNorm(states, normed, EPSILON, { scale: modulation.mlpScale, shift: modulation.mlpShift });
-    // The text stream is a group or a few: always dense.
-    if (states === text) weights.mlp.dense(ops, normed, change);
-    else modules.mlp(layer, normed, weights.mlp, change);
+    return normed;
+  });
+  // Chosen beside the text stream's MLP, which is a group or a few: always dense.
+  modules.prepareMlp(layer, imageInput!, block.image.mlp);
+  for (const { states, weights, modulation, from, to } of streams) {
+    using change = ops.temporary([batch, to - from, width]);
+    if (states === text) weights.mlp.dense(ops, textInput!, change);
+    else modules.mlp(layer, imageInput!, weights.mlp, change);
     ops.gateResidual(states, modulation.mlpGate, change);
   }
 }
@@ -410,6 +416,8 @@ function runSingleBlock(run: LayerRun, layer: number, block: SingleBlock, states
   const [shift, scale, gate] = chunks(modulation, 3);
   using normed = ops.temporary(states.shape);
   ops.layerNorm(states, normed, EPSILON, { scale: scale!, shift: shift! });
+
+  modules.prepareMlp(layer, normed, block.mlp);
 
   using projected = new ProjectedTokens(run, batch, tokens);
   using attended = ops.temporary(states.shape);

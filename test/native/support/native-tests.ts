@@ -1,6 +1,6 @@
 import { test } from "bun:test";
-import { existsSync } from "node:fs";
-import { type Backend, Device, libraryPath } from "../../../ffi/index.ts";
+import { type Backend, Device } from "../../../ffi/index.ts";
+import { whyNoCuda } from "../../gpu/why-no-cuda.ts";
 import { Bench } from "./bench.ts";
 import { Random } from "./random.ts";
 
@@ -54,14 +54,4 @@ export function testSeed(): number {
   if (!Number.isSafeInteger(seed))
     throw new Error(`TAMIAS_TEST_SEED must be a whole number, got "${given}".`);
   return seed;
-}
-
-async function whyNoCuda(): Promise<string | undefined> {
-  if (!existsSync(libraryPath("cuda"))) return `${libraryPath("cuda")} has not been built.`;
-  try {
-    using device = await Device.open({ backend: "cuda" });
-    return device.backend === "cuda" ? undefined : "The CUDA library is another backend's.";
-  } catch (error) {
-    return (error as Error).message;
-  }
 }

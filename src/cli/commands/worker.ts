@@ -1,0 +1,59 @@
+import { Command } from "commander";
+import type { OpenOptions } from "../../pipeline/open.ts";
+import type { CliContext } from "../context.ts";
+import { deviceOption } from "../device-option.ts";
+import { exitCode } from "../exit-code.ts";
+import { duration } from "../format.ts";
+import { wholeNumber } from "../number-option.ts";
+
+interface WorkerArguments {
+  readonly queue: string;
+  readonly workers: number;
+  readonly device: NonNullable<OpenOptions["device"]>;
+  readonly threads?: number;
+  readonly quiet?: boolean;
+}
+
+/** `tamias worker --queue nats://HOST`: makes pictures for batches anywhere. */
+export function workerCommand(context: CliContext, finish: (code: number) => void): Command {
+  return new Command("worker")
+    .description("Make the pictures that batches on a NATS server ask for, until stopped")
+    .requiredOption("--queue <address>", "the server, nats://host[:port]")
+    .option("-w, --workers <number>", "processes side by side", wholeNumber(1, 256), 1)
+    .addOption(deviceOption())
+    .option(
+      "--threads <number>",
+      "CPU threads of each worker, where a batch asks for none; default: all cores",
+      wholeNumber(1, 1024),
+    )
+    .option("-q, --quiet", "no progress")
+    .action(async (options: WorkerArguments) => finish(await serve(options, context)));
+}
+
+async function serve(
+  { queue, workers, device, threads, quiet }: WorkerArguments,
+  { stderr, signal }: CliContext,
+): Promise<number> {
+  const [{ QueueServer }, { serveQueue }] = await Promise.all([
+    import("../../../workers/batch/nats/server.ts"),
+    import("../../../workers/batch/nats/queue-worker.ts"),
+  ]);
+  await using server = await QueueServer.open({ url: queue });
+  const say = (line: string) => {
+    if (!quiet) stderr.write(`${line}\n`);
+  };
+  say(`${workers} at work for ${new URL(queue).host}; Ctrl-C stops`);
+  await serveQueue(
+    server,
+    { device, threads },
+    {
+      workers,
+      signal,
+      tell: (event) => {
+        if (event.type === "done") say(`${event.id}: ${duration(event.seconds)}`);
+        if (event.type === "failed") say(`${event.id}: ${event.message}`);
+      },
+    },
+  );
+  return exitCode.done;
+}

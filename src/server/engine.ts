@@ -1,0 +1,16 @@
+import type { GenerateEvent } from "../pipeline/events.ts";
+import type { PictureSizes } from "../pipeline/open.ts";
+import type { GenerateOptions } from "../pipeline/options.ts";
+
+/** What the server needs of an opened model: `Tamias`, one in a Worker, or one in a process of its own. */
+export interface Engine {
+  readonly model: string;
+  /** Name of the device. */
+  readonly device: string;
+  /** Without it, a wrong size is only found when a job's turn comes. */
+  readonly sizes?: PictureSizes | undefined;
+  /** Bytes of device memory held now, where the engine can tell. */
+  readonly deviceBytes?: number | undefined;
+  generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void>;
+  close(): Promise<void>;
+}

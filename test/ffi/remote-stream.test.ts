@@ -1,0 +1,66 @@
+import { expect, test } from "bun:test";
+import { Device, RemoteStream } from "../../ffi/index.ts";
+import { Ops } from "../../src/nn/index.ts";
+
+const worker = new URL("../../workers/mask-worker.ts", import.meta.url);
+
+test("a stream of another thread computes what one of this thread computes, in the order that events give", async () => {
+  using device = await Device.open({ backend: "cpu", threads: 1 });
+  using main = device.createStream();
+  using side = await RemoteStream.open(device, worker);
+  using mainOps = new Ops(main);
+  using sideOps = new Ops(side);
+  using x = mainOps.lasting([64], "f32");
+  using y = mainOps.lasting([64], "f32");
+  using ready = device.createEvent();
+  using done = device.createEvent();
+  // Longer than the ring, so that it wraps and the writer has to wait.
+  for (let round = 0; round < 800; round++) {
+    main.write(x, new Float32Array(64).fill(round));
+    ready.record(main);
+    side.waitFor(ready);
+    sideOps.combine(2, x, 1, x, y);
+    side.mark(done);
+    side.untilIssued(side.position);
+    main.waitFor(done);
+    mainOps.combine(1, y, 1, y, x);
+    if (round % 100 === 0) expect(main.read(x, new Float32Array(64))[63]).toBe(6 * round);
+  }
+  main.synchronize();
+  for (let round = 0; round < 2000; round++) sideOps.combine(1, x, 1 / 1024, x, y);
+  expect(side.read(y, new Float32Array(64))[0]).toBeCloseTo(6 * 799 * (1 + 1 / 1024), 2);
+});
+
+test("what fails on the other thread is told on this one, once", async () => {
+  using device = await Device.open({ backend: "cpu", threads: 1 });
+  using side = await RemoteStream.open(device, worker);
+  using ops = new Ops(side);
+  using x = ops.lasting([4], "f32");
+  using y = ops.lasting([5], "f32");
+  ops.combine(1, x, 1, y, x);
+  expect(() => side.synchronize()).toThrow(/combine/);
+  ops.combine(1, x, 1, x, x);
+  side.synchronize();
+});
+
+test("it records spans as other streams do", async () => {
+  using device = await Device.open({ backend: "cpu", threads: 1 });
+  using side = await RemoteStream.open(device, worker);
+  using main = device.createStream();
+  using ops = new Ops(side);
+  using x = ops.lasting([4], "f32");
+  using origin = device.createEvent();
+  origin.record(main);
+  main.synchronize();
+  side.recordSpans();
+  ops.fill(x, 1);
+  ops.combine(1, x, 1, x, x);
+  const spans = await side.takeSpans(origin);
+  expect(spans.map(({ name }) => name)).toEqual(["tamias_fill", "tamias_combine"]);
+  for (const { start, seconds } of spans) {
+    expect(start).toBeGreaterThan(0);
+    expect(seconds).toBeGreaterThanOrEqual(0);
+  }
+  ops.fill(x, 1);
+  expect(await side.takeSpans(origin)).toEqual([]);
+});

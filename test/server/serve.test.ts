@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readdir, readFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { generate, type Message } from "../../src/client/index.js";
+import { makeTinyModel } from "../support/tiny-model.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+
+const root = join(import.meta.dir, "../..");
+const small = { prompt: "a red fox", width: 16, height: 16, steps: 3, policy: "exact", previews: 0 };
+
+/** A server in a process of its own, on a model that draws noise in milliseconds. */
+async function serve(model: string, ...args: string[]) {
+  const child = Bun.spawn(
+    [process.execPath, join(root, "src/cli/main.ts"), "serve", "--model", model, "--device", "cpu"].concat(
+      ["--threads", "1", "--port", "0", "--json", "--log", "json", "--max-steps", "1000"],
+      args,
+    ),
+    { stdin: "ignore", stdout: "pipe", stderr: "pipe", cwd: root },
+  );
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let line = "";
+  while (!line.includes("\n")) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error(`The server did not start: ${await child.stderr.text()}`);
+    line += value;
+  }
+  return { child, ...(JSON.parse(line) as { url: string; model: string; device: string }) };
+}
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let model: string;
+let server: Awaited<ReturnType<typeof serve>>;
+
+beforeAll(async () => {
+  folder = await temporaryFolder();
+  model = await makeTinyModel(folder.path);
+  server = await serve(model);
+});
+afterAll(async () => {
+  server.child.kill("SIGKILL");
+  await folder[Symbol.asyncDispose]();
+});
+
+/** The processes that a process has started. */
+async function childrenOf(pid: number): Promise<number[]> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const lists = await Promise.all(
+    threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/children`, "utf8").catch(() => "")),
+  );
+  return lists.flatMap((list) => list.split(" ").filter(Boolean).map(Number));
+}
+
+test("it streams a picture, and knows which sizes the model takes", async () => {
+  const messages = await Array.fromAsync(generate({ ...small, previews: 1 }, server));
+  expect(messages.map(({ type }) => type)).toEqual([
+    "queued",
+    "start",
+    "step",
+    "preview",
+    "step",
+    "step",
+    "result",
+  ] as Message["type"][]);
+  const models = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: unknown[] };
+  expect(models.data).toMatchObject([{ id: "flux-tiny", size_multiple: 16 }]);
+  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  expect(Number(/^tamias_device_memory_bytes (\S+)$/m.exec(metrics)?.[1])).toBeGreaterThan(1000);
+  const wrong = Array.fromAsync(generate({ ...small, width: 18 }, server));
+  expect(await wrong.catch(String)).toContain("nearest are 16 and 32");
+});
+
+test("a client that hangs up frees the engine within one step", async () => {
+  const last: number[] = [];
+  for await (const message of generate({ ...small, steps: 1000 }, server)) {
+    if (message.type === "step" && message.step === 2) break;
+    if (message.type === "step") last.push(message.step);
+  }
+  expect((await Array.fromAsync(generate(small, server))).at(-1)?.type).toBe("result");
+  const { jobs } = (await (await fetch(`${server.url}/v1/jobs`)).json()) as {
+    jobs: { state: string; progress: { step: number } }[];
+  };
+  expect(jobs.find(({ state }) => state === "cancelled")?.progress.step).toBeLessThan(1000);
+});
+
+test("kill -9 of the device process is a clear error for its request, and the next one is served", async () => {
+  const [device] = await childrenOf(server.child.pid);
+  const seen: Message[] = [];
+  let waiting: Promise<Message[]> | undefined;
+  for await (const message of generate({ ...small, steps: 1000 }, server)) {
+    seen.push(message);
+    if (message.type !== "step" || message.step !== 1) continue;
+    waiting = Array.fromAsync(generate(small, server));
+    process.kill(device!, "SIGKILL");
+  }
+  expect(seen.at(-1)).toMatchObject({ type: "error", code: "device_lost", retry: true });
+  expect(seen.filter(({ type }) => type === "error").length).toBe(1);
+  expect((await waiting)?.at(-1)?.type).toBe("result");
+  expect(await childrenOf(server.child.pid)).not.toContain(device!);
+});
+
+test("nonsense on the wire does not bring it down", async () => {
+  const { hostname, port } = new URL(server.url);
+  for (const text of [
+    "\u0000\u0001\u0002\r\n\r\n",
+    "GET / HTTP/9.9\r\n\r\n",
+    `POST /v1/generate HTTP/1.1\r\nHost: localhost:${port}\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"prompt":`,
+    `POST /v1/generate HTTP/1.1\r\nHost: localhost:${port}\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n`,
+    `GET /${"x".repeat(100_000)} HTTP/1.1\r\nHost: localhost:${port}\r\n\r\n`,
+  ]) {
+    const closed = Promise.withResolvers<void>();
+    const socket = connect(Number(port), hostname, () => {
+      socket.write(text);
+      setTimeout(() => socket.destroy(), 50);
+    });
+    socket.on("close", () => closed.resolve());
+    socket.on("error", () => {});
+    await closed.promise;
+  }
+  expect((await fetch(`${server.url}/health`)).status).toBe(200);
+});
+
+test.skipIf(!Bun.which("curl"))("the README's curl commands work as they stand there", async () => {
+  const readme = await Bun.file(join(root, "README.md")).text();
+  const commands = [...readme.matchAll(/^curl (?:[^\n]*\\\n)*[^\n]*/gm)].map(([command]) => command);
+  expect(commands.length).toBeGreaterThan(1);
+  for (const command of commands) {
+    const here = command
+      .replaceAll("http://127.0.0.1:8787", server.url)
+      .replace(/"prompt": *"[^"]*"/, '"prompt": "a red fox", "width": 16, "height": 16, "steps": 3')
+      .replace(/"size": *"[^"]*"/, '"size": "16x16"')
+      .replace('"width": 16, "height": 16, "steps": 3, "size"', '"num_inference_steps": 3, "size"');
+    const run = Bun.spawn(["bash", "-c", here], { cwd: folder.path, stdout: "pipe", stderr: "pipe" });
+    const output = await run.stdout.text();
+    expect({ here, code: await run.exited }).toEqual({ here, code: 0 });
+    if (command.includes("text/event-stream")) {
+      expect(output).toContain("event: step\n");
+      expect(output).toContain("event: result\n");
+    }
+    if (command.includes("images/generations"))
+      expect(output).toContain("event: image_generation.completed\n");
+  }
+});
+
+test("SIGTERM lets the job that runs end, and the process ends well", async () => {
+  const other = await serve(model);
+  const reading = Array.fromAsync(generate({ ...small, steps: 100 }, other));
+  for (;;) {
+    const ready = (await (await fetch(`${other.url}/ready`)).json()) as { running: number };
+    if (ready.running === 1) break;
+  }
+  other.child.kill("SIGTERM");
+  expect((await reading).at(-1)?.type).toBe("result");
+  expect(await other.child.exited).toBe(0);
+  const log = (await other.child.stderr.text())
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line).message as string);
+  expect(log).toContain("stopping");
+  expect(log).toContain("job ended");
+});
+
+test("an address that is taken is said in a sentence", async () => {
+  const { port } = new URL(server.url);
+  const outcome: unknown = await serve(model, "--port", port);
+  expect(outcome).toMatchObject({
+    error: { code: "io", message: `Cannot listen on 127.0.0.1, port ${port}: it is taken.` },
+  });
+  expect(await (outcome as { child: Bun.Subprocess }).child.exited).toBe(1);
+});

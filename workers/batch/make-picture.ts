@@ -1,0 +1,58 @@
+import { makeReport } from "../../src/cli/generate-report.ts";
+import { pictureMetadata } from "../../src/cli/picture-metadata.ts";
+import { encodePng } from "../../src/media/png.ts";
+import type { PreviewEvent, ResultEvent, StartEvent, StepEvent } from "../../src/pipeline/events.ts";
+import type { RemoteTamias } from "../connection.ts";
+import { type BatchTask, hexDigest } from "./job.ts";
+import type { DoneRecord } from "./record.ts";
+
+/** A finished task: the file's bytes, which depend on nothing but the task, and what the manifest says of it. */
+export interface MadePicture {
+  readonly png: Uint8Array;
+  readonly record: DoneRecord;
+}
+
+export interface MakeOptions {
+  readonly signal: AbortSignal;
+  readonly previewEvery?: number;
+  readonly onStep: (event: StepEvent) => void;
+  readonly onPreview?: (event: PreviewEvent) => void;
+}
+
+/** @throws TamiasError as `generate` does */
+export async function makePicture(
+  tamias: Pick<RemoteTamias, "generate">,
+  { id, line, options }: BatchTask,
+  { signal, previewEvery = 0, onStep, onPreview }: MakeOptions,
+): Promise<MadePicture> {
+  let start: StartEvent | undefined;
+  let result: ResultEvent | undefined;
+  const steps: StepEvent[] = [];
+  for await (const event of tamias.generate({ ...options, previewEvery, signal })) {
+    if (event.type === "start") start = event;
+    if (event.type === "result") result = event;
+    if (event.type === "preview") onPreview?.(event);
+    if (event.type === "step") {
+      steps.push(event);
+      onStep(event);
+    }
+  }
+  if (!start || !result) throw new Error("The run ended without a result.");
+  const report = makeReport({ start, steps, result }, 0, options.policy ?? "balanced");
+  const png = encodePng(result, pictureMetadata(report));
+  const { settings, seconds, density } = result;
+  return {
+    png,
+    record: {
+      status: "done",
+      id,
+      line,
+      file: `${id}.png`,
+      sha256: hexDigest(png),
+      settings,
+      device: start.device,
+      seconds,
+      density,
+    },
+  };
+}

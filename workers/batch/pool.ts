@@ -1,0 +1,129 @@
+import { countDevices } from "../../ffi/index.ts";
+import { TamiasError, type TamiasErrorCode, throwIfAborted } from "../../ffi/errors.ts";
+import type { OpenOptions } from "../../src/pipeline/open.ts";
+import { untilAborted } from "../../src/pipeline/until-aborted.ts";
+import type { RemoteTamias } from "../connection.ts";
+import { openInProcess } from "../open-in-process.ts";
+import { toPlainError } from "../protocol.ts";
+import type { BatchEvent } from "./events.ts";
+import { type MadePicture, makePicture } from "./make-picture.ts";
+import type { Tally } from "./tally.ts";
+import type { ClaimedTask, TaskQueue } from "./task-queue.ts";
+
+/** Processes that may die on one picture before it counts as failed. */
+const MAX_LOSSES = 3;
+
+/** Errors that a model's files cause: every worker would meet them. */
+const modelErrors = new Set<TamiasErrorCode>(["not_found", "bad_weights", "unsupported", "io"]);
+
+/** Works a queue off, with some processes side by side. */
+export class Pool {
+  readonly #options: PoolOptions;
+  #active: number;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+    this.#active = options.size;
+  }
+
+  /** @throws TamiasError `aborted`; what stopped the whole batch */
+  async run(): Promise<void> {
+    const stop = new AbortController();
+    const signal = AbortSignal.any([this.#options.signal, stop.signal]);
+    let failure: unknown;
+    const devices = Math.max(1, await countDevices(this.#options.open.device ?? "auto"));
+    const workers = Array.from({ length: this.#options.size }, (_, worker) =>
+      this.#work(worker % devices, signal).catch((error: unknown) => {
+        failure ??= error;
+        stop.abort();
+      }),
+    );
+    await Promise.all(workers);
+    throwIfAborted(this.#options.signal);
+    if (failure) throw failure;
+  }
+
+  async #work(index: number, signal: AbortSignal): Promise<void> {
+    const { queue } = this.#options;
+    let opened: { model: string; tamias: RemoteTamias } | undefined;
+    try {
+      for (;;) {
+        throwIfAborted(signal);
+        const task = queue.claim(opened?.model);
+        if (!task) return;
+        if (opened?.model !== task.model) {
+          await opened?.tamias.close();
+          opened = undefined;
+          const tamias = await this.#open(task, index, signal);
+          if (tamias === "failed") continue;
+          if (tamias === "retired") return;
+          opened = { model: task.model, tamias };
+        }
+        await this.#make(task, opened.tamias, signal);
+      }
+    } finally {
+      this.#active--;
+      await opened?.tamias.close();
+    }
+  }
+
+  async #open(
+    { id, line, losses, model }: ClaimedTask,
+    index: number,
+    signal: AbortSignal,
+  ): Promise<RemoteTamias | "failed" | "retired"> {
+    const { queue, open } = this.#options;
+    const opening = openInProcess({ ...open, index, model });
+    try {
+      return await untilAborted(opening, signal);
+    } catch (error) {
+      opening.then((tamias) => tamias.close()).catch(() => {});
+      const isModels = error instanceof TamiasError && modelErrors.has(error.code);
+      if (isModels && !signal.aborted) {
+        await this.#options.tally.failed({ status: "failed", id, line, error: toPlainError(error) });
+        if (this.#options.stopsAtFailure) throw error;
+        return "failed";
+      }
+      queue.release(id, losses);
+      // Too little memory for one more process, say: the others go on.
+      if (!signal.aborted && this.#active > 1) return "retired";
+      throw error;
+    }
+  }
+
+  async #make(task: ClaimedTask, tamias: RemoteTamias, signal: AbortSignal): Promise<void> {
+    const { queue, tally, tell } = this.#options;
+    const { id, line } = task;
+    let made: MadePicture;
+    try {
+      made = await makePicture(tamias, task, {
+        signal,
+        onStep: ({ step, steps }) => tally.step(id, step, steps),
+      });
+    } catch (error) {
+      const isLost = error instanceof TamiasError && error.code === "device_lost";
+      const losses = task.losses + (isLost ? 1 : 0);
+      if (signal.aborted || (isLost && losses < MAX_LOSSES)) {
+        tally.forget(id);
+        queue.release(id, losses);
+        throwIfAborted(signal);
+        return tell({ type: "retry", id, error: toPlainError(error) });
+      }
+      await tally.failed({ status: "failed", id, line, error: toPlainError(error) });
+      if (this.#options.stopsAtFailure) throw error;
+      return;
+    }
+    await tally.done(made);
+  }
+}
+
+export interface PoolOptions {
+  readonly queue: TaskQueue;
+  readonly tally: Tally;
+  readonly open: Omit<OpenOptions, "model">;
+  /** Processes side by side. */
+  readonly size: number;
+  readonly stopsAtFailure: boolean;
+  readonly signal: AbortSignal;
+  readonly tell: (event: BatchEvent) => void;
+}
