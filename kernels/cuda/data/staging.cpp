@@ -39,12 +39,19 @@ void give_back(StagingPiece* piece) {
   pool().devices[owned->device].free.push_back(owned);
 }
 
+// An event that is not reached yet leaves an error behind that is none.
+bool is_read(const StagingPiece& piece) {
+  if (cudaEventQuery(piece.read) == cudaSuccess) return true;
+  cudaGetLastError();
+  return false;
+}
+
 // Null: make another.
 DevicePiece* take_free(int device) {
   const std::lock_guard lock(pool().mutex);
   DevicePool& pieces = pool().devices[device];
   const bool wait = pieces.made >= kMostPieces;
-  if (pieces.free.empty() || (!wait && cudaEventQuery(pieces.free.front()->read) != cudaSuccess)) {
+  if (pieces.free.empty() || (!wait && !is_read(*pieces.free.front()))) {
     ++pieces.made;
     return nullptr;
   }
