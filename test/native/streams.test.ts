@@ -4,19 +4,23 @@ import { type Bench, nativeTests } from "./support.ts";
 
 const native = await nativeTests();
 
+/** A GPU multiplies faster than calls can be made unless the matrices are large. */
+const gpuFactor = 8;
+
 /** Work that takes a stream a while. */
 class Load {
   readonly #matrix: DeviceTensor;
+  readonly #input: DeviceTensor;
   readonly #result: DeviceTensor;
 
-  constructor(bench: Bench, size: number) {
-    this.#matrix = bench.weight([size, size], { dtype: bench.weightTypes[0] ?? "f32" }).tensor;
-    const [dtype = "f32"] = bench.activationTypes;
-    this.#result = bench.output([size, size], { dtype }).tensor;
-    this.#input = bench.normal([size, size], { dtype }).tensor;
+  constructor({ device, stream, activationTypes, weightTypes }: Bench, size: number) {
+    const side = device.backend === "cuda" ? size * gpuFactor : size;
+    this.#matrix = device.tensor(weightTypes[0] ?? "f32", [side, side]);
+    this.#input = device.tensor(activationTypes[0] ?? "f32", [side, side]);
+    this.#result = device.tensor(activationTypes[0] ?? "f32", [side, side]);
+    for (const tensor of [this.#matrix, this.#input]) stream.queue("tamias_fill", 1, tensor);
+    stream.synchronize();
   }
-
-  readonly #input: DeviceTensor;
 
   queue(stream: Stream, times: number): void {
     for (let time = 0; time < times; time++)

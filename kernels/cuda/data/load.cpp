@@ -18,7 +18,7 @@ using namespace tamias;
 namespace {
 
 // One thread copies from the page cache at a fraction of PCIe's speed.
-constexpr int kMostReaders = 8;
+constexpr int64_t kMostReaders = 12;
 
 class Load {
  public:
@@ -33,7 +33,8 @@ class Load {
     return (arguments.out.elements() + length - 1) / length;
   }
   static int readers(const LoadArguments& arguments) {
-    return static_cast<int>(std::min<int64_t>(kMostReaders, pieces(arguments)));
+    const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
+    return static_cast<int>(std::min({kMostReaders, cores, pieces(arguments)}));
   }
 
   void run() {

@@ -1,8 +1,8 @@
 #include "staging.h"
 
+#include <deque>
 #include <map>
 #include <mutex>
-#include <vector>
 
 #include "runtime/check.h"
 #include "runtime/device.h"
@@ -14,9 +14,17 @@ struct DevicePiece : StagingPiece {
   int device = 0;
 };
 
+// Beyond this many a load waits for the device to have read a piece rather than pin further memory.
+constexpr int kMostPieces = 24;
+
+struct DevicePool {
+  std::deque<DevicePiece*> free;  // the longest given back first
+  int made = 0;
+};
+
 struct Pool {
   std::mutex mutex;
-  std::map<int, std::vector<DevicePiece*>> free;
+  std::map<int, DevicePool> devices;
 };
 
 // Never destroyed: the driver frees pinned memory when the process ends.
@@ -28,15 +36,27 @@ Pool& pool() {
 void give_back(StagingPiece* piece) {
   auto* owned = static_cast<DevicePiece*>(piece);
   const std::lock_guard lock(pool().mutex);
-  pool().free[owned->device].push_back(owned);
+  pool().devices[owned->device].free.push_back(owned);
 }
 
+// An event that is not reached yet leaves an error behind that is none.
+bool is_read(const StagingPiece& piece) {
+  if (cudaEventQuery(piece.read) == cudaSuccess) return true;
+  cudaGetLastError();
+  return false;
+}
+
+// Null: make another.
 DevicePiece* take_free(int device) {
   const std::lock_guard lock(pool().mutex);
-  auto& free = pool().free[device];
-  if (free.empty()) return nullptr;
-  DevicePiece* piece = free.back();
-  free.pop_back();
+  DevicePool& pieces = pool().devices[device];
+  const bool wait = pieces.made >= kMostPieces;
+  if (pieces.free.empty() || (!wait && !is_read(*pieces.free.front()))) {
+    ++pieces.made;
+    return nullptr;
+  }
+  DevicePiece* piece = pieces.free.front();
+  pieces.free.pop_front();
   return piece;
 }
 

@@ -9,7 +9,7 @@ namespace tamias {
 namespace {
 
 constexpr int kWarps = 4;
-constexpr int kColumns = 4;
+constexpr int kColumns = 2;
 
 template <class T, int kPack>
 __device__ __forceinline__ void load(const T* from, float (&to)[kPack]) {
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kWarps * 32)
   for (int r = 0; r < kRows; ++r) x_row[r] = x + min(first_row + r, rows - 1) * x_step;
 
   float sum[kRows][kColumns] = {};
-#pragma unroll 2
+#pragma unroll 3
   for (int64_t i = int64_t{warp * 32 + lane} * kPack; i < depth; i += kWarps * 32 * kPack) {
     float w[kColumns][kPack];
 #pragma unroll

@@ -23,7 +23,7 @@ class BandedConvolution {
     const View& x = arguments.x;
     const View& weight = arguments.weight;
     const View& out = arguments.out;
-    const bool bf16 = x.dtype == TAMIAS_BF16 && weight.dtype == TAMIAS_BF16;
+    const bool bf16 = x.dtype == TAMIAS_BF16 && weight.dtype == TAMIAS_BF16 && out.dtype == TAMIAS_BF16;
     const int64_t multiple = bf16 ? kTensorCoreChannels : 1;
     shape_.channels_last = bf16;
     shape_.dtype = bf16 ? TAMIAS_BF16 : TAMIAS_F32;

@@ -29,9 +29,10 @@ export class World {
     const [orphanStream, orphanEvent] = [closed.createStream(), closed.createEvent()];
     this.deadHandles = [stream, event, orphanStream, orphanEvent, closed].map((dead) => dead.handle);
     for (const dead of [stream, event, closed]) dead[Symbol.dispose]();
-    // So large that its addresses go back to the system: nothing else will lie there.
+    // So large that its addresses go back to the system. A GPU's driver gives them out again: to the other device.
     const freed = device.allocate(FREED_BYTES);
     freed[Symbol.dispose]();
+    other.allocate(FREED_BYTES);
     this.foreignAddresses = [freed.address, other.allocate(1 << 16).address, ptr(this.#hostMemory)].map(
       BigInt,
     );
