@@ -30,7 +30,8 @@ AttentionHeads::AttentionHeads(const Op& op, const tamias_tensor* q_tensor, cons
 }
 
 View AttentionHeads::row_statistic(const Op& op, const char* name, const tamias_tensor* tensor, bool written) const {
-  const View view = written ? op.optional_output(name, tensor, kF32, 3, 3) : op.optional_input(name, tensor, kF32, 3, 3);
+  const View view =
+      written ? op.optional_output(name, tensor, kF32, 3, 3) : op.optional_input(name, tensor, kF32, 3, 3);
   op.shape(view, {batch, heads, queries});
   return view;
 }

@@ -18,7 +18,7 @@ using namespace tamias;
 namespace {
 
 // One thread copies from the page cache at a fraction of PCIe's speed.
-constexpr int kMostReaders = 6;
+constexpr int kMostReaders = 8;
 
 class Load {
  public:

@@ -143,9 +143,9 @@ class Product {
   size_t workspace_ = 0;
 };
 
-void run_few_rows(const Layer& layer, const Run& run) {
+void run_rows(const Layer& layer, const Run& run) {
   for (int64_t batch = 0; batch < layer.batches.count; ++batch) {
-    check_cuda(multiply_few_rows(layer.x_of(batch), layer.weight, layer.out_of(batch), layer.rows(), layer.columns,
+    check_cuda(multiply_rows(layer.x_of(batch), layer.weight, layer.out_of(batch), layer.rows(), layer.columns,
                                  layer.depth, layer.finish, run.launch()),
                "multiplying");
   }
@@ -160,14 +160,14 @@ extern "C" int32_t tamias_linear(uint64_t stream, const tamias_tensor* x, const 
     const LinearArguments arguments(op, x, weight, bias, activation, accumulate, out);
     if (arguments.out.empty()) return;
     const Layer layer(arguments);
-    if (layer.rows() <= kFewRows || layer.depth == 0) {
-      op.submit([=](const Run& run) { run_few_rows(layer, run); });
+    if (layer.rows() == 1 || layer.depth == 0) {
+      op.submit([=](const Run& run) { run_rows(layer, run); });
       return;
     }
     Scratch scratch;
     const Product product(op.device(), layer, scratch);
     if (!product.possible()) {
-      op.submit([=](const Run& run) { run_few_rows(layer, run); });
+      op.submit([=](const Run& run) { run_rows(layer, run); });
       return;
     }
     op.workspace(scratch);

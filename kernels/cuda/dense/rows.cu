@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "../common/pack.cuh"
 #include "finish.cuh"
 #include "rows.h"
 
@@ -7,12 +8,6 @@ namespace tamias {
 namespace {
 
 constexpr int kThreads = 256;
-
-// A pack of neighbouring elements, moved as one.
-template <class T, int kCount>
-struct alignas(sizeof(T) * kCount) Pack {
-  T value[kCount];
-};
 
 // In, Out: float or bf16. kPack elements a thread; both sides aligned to that.
 template <class In, class Out, int kPack>
@@ -24,9 +19,9 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const In* in, int64_t 
     const int64_t row = i / packs;
     const int64_t column = i % packs * kPack;
     Out* to = out + row * out_step + column;
-    const auto given = *reinterpret_cast<const Pack<In, kPack>*>(in + row * in_step + column);
+    const Pack<In, kPack> given = load_pack<kPack>(in + row * in_step + column);
     Pack<Out, kPack> before{};
-    if (finish.accumulate) before = *reinterpret_cast<const Pack<Out, kPack>*>(to);
+    if (finish.accumulate) before = load_pack<kPack>(to);
     Pack<Out, kPack> result;
 #pragma unroll
     for (int k = 0; k < kPack; ++k) {
@@ -34,7 +29,7 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const In* in, int64_t 
       const float value = activate_any(finish.activation, sum);
       result.value[k] = from_float<Out>(finish.accumulate ? value + to_float(before.value[k]) : value);
     }
-    *reinterpret_cast<Pack<Out, kPack>*>(to) = result;
+    store_pack(to, result);
   }
 }
 

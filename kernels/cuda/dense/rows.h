@@ -42,10 +42,8 @@ cudaError_t pack_rows(const Matrix& in, const Matrix& out, int64_t rows, int64_t
 cudaError_t finish_rows(const Matrix& in, const Matrix& out, int64_t rows, int64_t columns, const Finish& finish,
                         const Launch& launch);
 
-// The whole layer where there are few rows, at the speed the weight can be read; right for any shape and alignment.
-cudaError_t multiply_few_rows(const Matrix& x, const Matrix& weight, const Matrix& out, int64_t rows, int64_t columns,
+// The whole layer: for one row at the speed the weight can be read, and right for any shape and alignment.
+cudaError_t multiply_rows(const Matrix& x, const Matrix& weight, const Matrix& out, int64_t rows, int64_t columns,
                               int64_t depth, const Finish& finish, const Launch& launch);
-
-constexpr int64_t kFewRows = 8;
 
 }  // namespace tamias

@@ -14,9 +14,12 @@ class Device;
 namespace cudnn {
 
 enum DataType : int32_t { kFloat = 0, kBfloat16 = 9 };
-enum Format : int32_t { kNchw = 0 };
+enum Format : int32_t { kChannelsFirst = 0, kChannelsLast = 1 };
 enum Mode : int32_t { kCrossCorrelation = 1 };
 enum MathType : int32_t { kTensorCores = 1, kFusedMultiplyAdd = 3 };
+
+// Algorithms 0 (implicit product), 1 (the same with offsets computed before) and 2 (explicit product).
+constexpr int32_t kMostPlainAlgorithm = 2;
 
 struct Candidate {
   int32_t algorithm;

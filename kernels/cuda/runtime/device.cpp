@@ -1,8 +1,8 @@
 #include "device.h"
 
-#include <algorithm>
 #include <cstdio>
-#include <cstring>
+#include <map>
+#include <mutex>
 
 #include "check.h"
 #include "common/failure.h"
@@ -12,6 +12,7 @@ namespace tamias {
 namespace {
 
 constexpr int kLeastCapability = 80;
+constexpr int kMostThreads = 1024;
 
 // None without a driver or a GPU, and why.
 int count_devices(cudaError_t* reason = nullptr) {
@@ -22,17 +23,24 @@ int count_devices(cudaError_t* reason = nullptr) {
   return error == cudaSuccess ? count : 0;
 }
 
-}  // namespace
-
-Device::Device(int index) : index_(index) {
+// Asked for once: that takes the driver milliseconds.
+const cudaDeviceProp& properties_of(int index) {
+  static std::mutex mutex;
+  static auto& known = *new std::map<int, cudaDeviceProp>;
+  const std::lock_guard lock(mutex);
+  const auto found = known.find(index);
+  if (found != known.end()) return found->second;
   cudaDeviceProp properties;
   check_cuda(cudaGetDeviceProperties(&properties, index), "asking what the device can do");
-  capability_ = properties.major * 10 + properties.minor;
-  multiprocessors_ = properties.multiProcessorCount;
-  std::snprintf(name_, sizeof name_, "%s", properties.name);
-  if (capability_ < kLeastCapability) {
-    fail(TAMIAS_UNSUPPORTED, "%s has compute capability %d.%d, at least %d.%d is needed", name_, properties.major,
-         properties.minor, kLeastCapability / 10, kLeastCapability % 10);
+  return known.emplace(index, properties).first->second;
+}
+
+}  // namespace
+
+Device::Device(int index) : index_(index), properties_(properties_of(index)) {
+  if (capability() < kLeastCapability) {
+    fail(TAMIAS_UNSUPPORTED, "%s has compute capability %d.%d, at least %d.%d is needed", name(), properties_.major,
+         properties_.minor, kLeastCapability / 10, kLeastCapability % 10);
   }
   enter();
 }
@@ -77,15 +85,16 @@ void Device::close() {
 void* allocate_device_memory(uint64_t bytes, const char* purpose) {
   void* memory = nullptr;
   const cudaError_t error = cudaMalloc(&memory, bytes);
-  if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    size_t available = 0;
-    size_t total = 0;
-    cudaMemGetInfo(&available, &total);
+  if (error == cudaSuccess) return memory;
+  cudaGetLastError();
+  size_t available = 0;
+  size_t total = 0;
+  const bool asked = cudaMemGetInfo(&available, &total) == cudaSuccess;
+  if (error == cudaErrorMemoryAllocation || (asked && bytes > total)) {
     fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes %s, %zu free", (unsigned long long)bytes, purpose, available);
   }
   check_cuda(error, "allocating memory");
-  return memory;
+  return nullptr;
 }
 
 }  // namespace tamias
@@ -102,7 +111,9 @@ extern "C" int32_t tamias_device_count(int32_t* count) {
 extern "C" int32_t tamias_device_open(int32_t index, int32_t threads, uint64_t* device) {
   return guarded("device_open", [&] {
     if (!device) refuse("device is NULL");
-    if (threads < 0) refuse("threads is %d, expected 0 or more", threads);
+    if (threads < 0 || threads > kMostThreads) {
+      refuse("threads is %d, expected 0 (all) to %d", threads, kMostThreads);
+    }
     cudaError_t reason;
     const int count = count_devices(&reason);
     if (count == 0 && reason != cudaSuccess) {

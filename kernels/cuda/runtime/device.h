@@ -21,9 +21,9 @@ class Device {
   void enter() const;
 
   int index() const { return index_; }
-  int multiprocessors() const { return multiprocessors_; }
-  int capability() const { return capability_; }  // 90 for 9.0
-  const char* name() const { return name_; }
+  int multiprocessors() const { return properties_.multiProcessorCount; }
+  int capability() const { return properties_.major * 10 + properties_.minor; }  // 90 for 9.0
+  const char* name() const { return properties_.name; }
   OwnedHandles& owned() { return owned_; }
 
   const Allocations& allocations() const { return allocations_; }
@@ -36,9 +36,7 @@ class Device {
 
  private:
   const int index_;
-  int multiprocessors_ = 0;
-  int capability_ = 0;
-  char name_[256] = "";
+  const cudaDeviceProp& properties_;
   Allocations allocations_;
   OwnedHandles owned_;
 };

@@ -13,7 +13,7 @@
 namespace tamias {
 namespace {
 
-constexpr size_t kMostWorkspace = size_t{1} << 30;
+constexpr size_t kMostWorkspace = size_t{256} << 20;
 constexpr size_t kMostPlans = 1024;
 constexpr int kCandidates = 8;
 
@@ -32,14 +32,14 @@ class CudnnPlan final : public ConvolutionPlan {
     cudnn::check(library_.tensor_create(&out_), kWhat);
     cudnn::check(library_.filter_create(&weight_), kWhat);
     cudnn::check(library_.convolution_create(&convolution_), kWhat);
-    need(library_.tensor_set(x_, cudnn::kNchw, type, narrow(s.batch), narrow(s.channels), narrow(s.height),
-                             narrow(s.width)));
-    need(library_.tensor_set(out_, cudnn::kNchw, type, narrow(s.batch), narrow(s.out_channels), narrow(s.out_height),
-                             narrow(s.out_width)));
-    need(library_.filter_set(weight_, type, cudnn::kNchw, narrow(s.out_channels), narrow(s.channels),
+    const int32_t format = s.channels_last ? cudnn::kChannelsLast : cudnn::kChannelsFirst;
+    need(library_.tensor_set(x_, format, type, 1, narrow(s.channels), narrow(s.height), narrow(s.width)));
+    need(library_.tensor_set(out_, format, type, 1, narrow(s.out_channels), narrow(s.out_height()),
+                             narrow(s.out_width())));
+    need(library_.filter_set(weight_, type, format, narrow(s.out_channels), narrow(s.channels),
                              narrow(s.kernel_height), narrow(s.kernel_width)));
-    need(library_.convolution_set(convolution_, s.pad_height, s.pad_width, s.stride, s.stride, 1, 1,
-                                  cudnn::kCrossCorrelation, cudnn::kFloat));
+    need(library_.convolution_set(convolution_, 0, 0, s.stride, s.stride, 1, 1, cudnn::kCrossCorrelation,
+                                  cudnn::kFloat));
     need(library_.convolution_set_math(convolution_, math));
     choose(math);
   }
@@ -76,7 +76,8 @@ class CudnnPlan final : public ConvolutionPlan {
     need(library_.candidates(shared_.handle, x_, weight_, convolution_, out_, kCandidates, &count, candidates));
     for (int32_t i = 0; i < count; ++i) {
       const cudnn::Candidate& candidate = candidates[i];
-      const bool exact = math != cudnn::kFusedMultiplyAdd || candidate.math_type == math || candidate.math_type == 0;
+      // Sums of products only: transforms (FFT, Winograd) cancel.
+      const bool exact = candidate.algorithm <= cudnn::kMostPlainAlgorithm && candidate.math_type == math;
       const bool fits = candidate.workspace_bytes <= kMostWorkspace;
       if (candidate.status != 0 || candidate.determinism != 1 || !exact || !fits) continue;
       chosen_ = candidate;
@@ -98,11 +99,11 @@ class CudnnPlan final : public ConvolutionPlan {
 }  // namespace
 
 std::shared_ptr<const ConvolutionPlan> plan_convolution(const Device& device, const ConvolutionShape& s) {
-  using Key = std::array<int64_t, 14>;
+  using Key = std::array<int64_t, 10>;
   static std::mutex mutex;
   static auto& plans = *new std::map<Key, std::shared_ptr<const ConvolutionPlan>>;
-  const Key key = {device.index(),  s.batch,      s.channels,  s.height,   s.width,      s.out_channels, s.kernel_height,
-                   s.kernel_width,  s.out_height, s.out_width, s.stride,   s.pad_height, s.pad_width,    s.dtype};
+  const Key key = {device.index(), s.channels_last, s.dtype,         s.channels,     s.height,
+                   s.width,        s.out_channels,  s.kernel_height, s.kernel_width, s.stride};
   const std::lock_guard lock(mutex);
   const auto known = plans.find(key);
   if (known != plans.end()) return known->second;

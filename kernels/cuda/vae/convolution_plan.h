@@ -1,4 +1,4 @@
-// A convolution by cuDNN, of one dtype and with the same padding on opposite sides. Plans are made once a shape.
+// A convolution without padding by cuDNN, of one dtype. Plans are made once a shape.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -11,12 +11,16 @@ namespace tamias {
 
 class Device;
 
+// x: [height, width, channels] where channels_last, else [channels, height, width]; weight and out alike.
 struct ConvolutionShape {
-  int64_t batch, channels, height, width;  // of x
-  int64_t out_channels, kernel_height, kernel_width;
-  int64_t out_height, out_width;
-  int32_t stride, pad_height, pad_width;
+  bool channels_last;
   int32_t dtype;  // BF16 or F32
+  int64_t channels, height, width;
+  int64_t out_channels, kernel_height, kernel_width;
+  int32_t stride;
+
+  int64_t out_height() const { return (height - kernel_height) / stride + 1; }
+  int64_t out_width() const { return (width - kernel_width) / stride + 1; }
 };
 
 class ConvolutionPlan {

@@ -1,6 +1,7 @@
 // Statistics of pieces of each group, exact about the piece's own mean, then merged; then one pass that normalises.
 #include <algorithm>
 
+#include "../common/pack.cuh"
 #include "../dense/finish.cuh"
 #include "picture.h"
 
@@ -38,31 +39,40 @@ __device__ Statistics merge_block(Statistics own) {
   return all;
 }
 
-template <class T>
+// kPack elements at a time: divides the length of a group.
+template <class T, int kPack>
 __global__ void __launch_bounds__(kThreads) piece_kernel(const T* x, int64_t group_elements, int64_t pieces,
                                                          Statistics* statistics) {
-  const int64_t piece = blockIdx.x % pieces;
-  const T* group = x + blockIdx.x / pieces * group_elements;
-  const int64_t first = piece * kPiece;
-  const int64_t count = min(kPiece, group_elements - first);
-  float value[kElements];
+  constexpr int kPacks = kElements / kPack;
+  const int64_t first = blockIdx.x % pieces * kPiece;
+  const T* piece = x + blockIdx.x / pieces * group_elements + first;
+  const int count = static_cast<int>(min(kPiece, group_elements - first));
+  Pack<T, kPack> pack[kPacks];
+  int own = 0;
+#pragma unroll
+  for (int p = 0; p < kPacks; ++p) {
+    const int i = (p * kThreads + static_cast<int>(threadIdx.x)) * kPack;
+    if (i >= count) continue;
+    pack[p] = load_pack<kPack>(piece + i);
+    own += kPack;
+  }
   float sum = 0;
 #pragma unroll
-  for (int e = 0; e < kElements; ++e) {
-    const int64_t i = e * kThreads + threadIdx.x;
-    value[e] = i < count ? to_float(group[first + i]) : 0.0f;
-    sum += value[e];
+  for (int p = 0; p < kPacks; ++p) {
+#pragma unroll
+    for (int k = 0; k < kPack; ++k) sum += p * kPack < own ? to_float(pack[p].value[k]) : 0.0f;
   }
-  const int64_t whole = count / kThreads;
-  const float own_count = static_cast<float>(whole + (threadIdx.x < count - whole * kThreads));
-  const float mean = own_count > 0 ? sum / own_count : 0;
+  const float mean = own > 0 ? sum / static_cast<float>(own) : 0.0f;
   float squares = 0;
 #pragma unroll
-  for (int e = 0; e < kElements; ++e) {
-    const float distance = e < own_count ? value[e] - mean : 0;
-    squares = fmaf(distance, distance, squares);
+  for (int p = 0; p < kPacks; ++p) {
+#pragma unroll
+    for (int k = 0; k < kPack; ++k) {
+      const float distance = p * kPack < own ? to_float(pack[p].value[k]) - mean : 0.0f;
+      squares = fmaf(distance, distance, squares);
+    }
   }
-  const Statistics all = merge_block({own_count, mean, squares});
+  const Statistics all = merge_block({static_cast<float>(own), mean, squares});
   if (threadIdx.x == 0) statistics[blockIdx.x] = all;
 }
 
@@ -75,23 +85,30 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(Statistics* statistics,
   if (threadIdx.x == 0) group[0] = {all.count, all.mean, rsqrtf(all.squares / all.count + epsilon)};
 }
 
-template <class T, class Out>
+template <class T, class Out, int kPack>
 __global__ void __launch_bounds__(kThreads)
-    normalise_kernel(const T* x, Out* out, int64_t planes, int64_t pixels, int64_t parts, int channels,
-                     int group_channels, int64_t pieces, const Statistics* statistics, Parameter weight,
-                     Parameter bias, int activation) {
+    normalise_kernel(const T* x, Out* out, int64_t pixels, int64_t parts, int channels, int group_channels,
+                     int64_t pieces, const Statistics* statistics, Parameter weight, Parameter bias, int activation) {
   const int64_t plane = blockIdx.x / parts;
   const int64_t channel = plane % channels;
   const Statistics& group = statistics[plane / group_channels * pieces];
   const float gain = group.squares * (weight.data ? parameter_at(weight, channel) : 1.0f);
   const float shift = parameter_at(bias, channel) - group.mean * gain;
   const int64_t first = blockIdx.x % parts * kPiece;
-  const int64_t last = min(first + kPiece, pixels);
+  const int count = static_cast<int>(min(kPiece, pixels - first));
+  const T* from = x + plane * pixels + first;
+  Out* to = out + plane * pixels + first;
   with_activation(activation, [&](auto constant) {
 #pragma unroll 4
-    for (int64_t i = first + threadIdx.x; i < last; i += kThreads) {
-      const float value = fmaf(to_float(x[plane * pixels + i]), gain, shift);
-      out[plane * pixels + i] = from_float<Out>(activate<decltype(constant)::kValue>(value));
+    for (int i = static_cast<int>(threadIdx.x) * kPack; i < count; i += kThreads * kPack) {
+      const Pack<T, kPack> given = load_pack<kPack>(from + i);
+      Pack<Out, kPack> result;
+#pragma unroll
+      for (int k = 0; k < kPack; ++k) {
+        const float value = fmaf(to_float(given.value[k]), gain, shift);
+        result.value[k] = from_float<Out>(activate<decltype(constant)::kValue>(value));
+      }
+      store_pack(to + i, result);
     }
   });
 }
@@ -101,33 +118,38 @@ int64_t pieces_of(const GroupNormArguments& arguments) {
   return (x.size(1) / arguments.groups * x.size(2) * x.size(3) + kPiece - 1) / kPiece;
 }
 
-template <class T, class Out>
+template <class T, class Out, int kPack>
 void normalise(const GroupNormArguments& arguments, const Statistics* statistics, const Launch& launch) {
   const View& x = arguments.x;
   const int64_t planes = x.size(0) * x.size(1);
   const int64_t pixels = x.size(2) * x.size(3);
   const int64_t parts = (pixels + kPiece - 1) / kPiece;
-  normalise_kernel<T, Out><<<static_cast<unsigned>(planes * parts), kThreads, 0, launch.stream>>>(
-      x.as<const T>(), arguments.out.as<Out>(), planes, pixels, parts, static_cast<int>(x.size(1)),
+  normalise_kernel<T, Out, kPack><<<static_cast<unsigned>(planes * parts), kThreads, 0, launch.stream>>>(
+      x.as<const T>(), arguments.out.as<Out>(), pixels, parts, static_cast<int>(x.size(1)),
       static_cast<int>(x.size(1) / arguments.groups), pieces_of(arguments), statistics, Parameter(arguments.weight),
       Parameter(arguments.bias), arguments.activation);
 }
 
-template <class T>
+template <class T, class Out>
 cudaError_t group_norm_typed(const GroupNormArguments& arguments, const Launch& launch) {
+  constexpr int kPack = sizeof(T) == 2 ? 8 : 4;
   const View& x = arguments.x;
-  const int64_t group_elements = x.size(1) / arguments.groups * x.size(2) * x.size(3);
+  const int64_t pixels = x.size(2) * x.size(3);
+  const int64_t group_elements = x.size(1) / arguments.groups * pixels;
   const int64_t groups = x.size(0) * arguments.groups;
   const int64_t pieces = pieces_of(arguments);
+  const T* data = x.as<const T>();
+  const bool packed = pixels % kPack == 0 && aligned_for_packs<kPack>(data) &&
+                      aligned_for_packs<kPack>(arguments.out.as<Out>());
   auto* statistics = reinterpret_cast<Statistics*>(launch.workspace);
-  piece_kernel<T><<<static_cast<unsigned>(groups * pieces), kThreads, 0, launch.stream>>>(x.as<const T>(),
-                                                                                         group_elements, pieces,
-                                                                                         statistics);
+  const auto piece = packed ? piece_kernel<T, kPack> : piece_kernel<T, 1>;
+  piece<<<static_cast<unsigned>(groups * pieces), kThreads, 0, launch.stream>>>(data, group_elements, pieces,
+                                                                               statistics);
   merge_kernel<<<static_cast<unsigned>(groups), kThreads, 0, launch.stream>>>(statistics, pieces, arguments.epsilon);
-  if (arguments.out.dtype == TAMIAS_BF16) {
-    normalise<T, __nv_bfloat16>(arguments, statistics, launch);
+  if (packed) {
+    normalise<T, Out, kPack>(arguments, statistics, launch);
   } else {
-    normalise<T, float>(arguments, statistics, launch);
+    normalise<T, Out, 1>(arguments, statistics, launch);
   }
   return cudaGetLastError();
 }
@@ -139,8 +161,13 @@ int64_t group_norm_scratch_bytes(const GroupNormArguments& arguments) {
 }
 
 cudaError_t group_norm(const GroupNormArguments& arguments, const Launch& launch) {
-  return arguments.x.dtype == TAMIAS_BF16 ? group_norm_typed<__nv_bfloat16>(arguments, launch)
-                                          : group_norm_typed<float>(arguments, launch);
+  const bool out_bf16 = arguments.out.dtype == TAMIAS_BF16;
+  if (arguments.x.dtype == TAMIAS_BF16) {
+    return out_bf16 ? group_norm_typed<__nv_bfloat16, __nv_bfloat16>(arguments, launch)
+                    : group_norm_typed<__nv_bfloat16, float>(arguments, launch);
+  }
+  return out_bf16 ? group_norm_typed<float, __nv_bfloat16>(arguments, launch)
+                  : group_norm_typed<float, float>(arguments, launch);
 }
 
 }  // namespace tamias

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "../common/element.cuh"
-#include "../dense/finish.cuh"
 
 namespace tamias {
 namespace {
@@ -18,28 +17,6 @@ template <class Body>
 __device__ __forceinline__ void for_each(int64_t items, const Body& body) {
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < items; i += step) body(i);
-}
-
-template <class T>
-__global__ void __launch_bounds__(kThreads) pad_kernel(const T* in, T* out, Padding p) {
-  const int64_t out_height = p.height + p.top + p.bottom;
-  const int64_t out_width = p.width + p.left + p.right;
-  for_each(p.planes * out_height * out_width, [&](int64_t i) {
-    const int64_t x = i % out_width - p.left;
-    const int64_t row = i / out_width;
-    const int64_t y = row % out_height - p.top;
-    const bool inside = x >= 0 && x < p.width && y >= 0 && y < p.height;
-    out[i] = inside ? in[(row / out_height * p.height + y) * p.width + x] : T(0);
-  });
-}
-
-template <class In, class Out>
-__global__ void __launch_bounds__(kThreads) bias_kernel(const In* in, Out* out, Parameter bias, int64_t channels,
-                                                        int64_t pixels, int64_t total) {
-  for_each(total, [&](int64_t i) {
-    const int64_t channel = i / pixels % channels;
-    out[i] = from_float<Out>(to_float(in[i]) + parameter_at(bias, channel));
-  });
 }
 
 template <class T>
@@ -67,39 +44,7 @@ __global__ void __launch_bounds__(kThreads) image_kernel(const T* in, uint8_t* o
   });
 }
 
-template <class In, class Out>
-cudaError_t add_bias_typed(const ChannelBias& p, const Launch& launch) {
-  const int64_t total = p.batch * p.channels * p.pixels;
-  bias_kernel<In, Out><<<blocks_for(total, launch), kThreads, 0, launch.stream>>>(
-      static_cast<const In*>(p.in), static_cast<Out*>(p.out), Parameter(p.bias), p.channels, p.pixels, total);
-  return cudaGetLastError();
-}
-
 }  // namespace
-
-cudaError_t pad_planes(const void* in, void* out, int32_t element_bytes, const Padding& padding,
-                       const Launch& launch) {
-  const int64_t total = padding.planes * (padding.height + padding.top + padding.bottom) *
-                        (padding.width + padding.left + padding.right);
-  const unsigned blocks = blocks_for(total, launch);
-  if (element_bytes == 2) {
-    pad_kernel<<<blocks, kThreads, 0, launch.stream>>>(static_cast<const uint16_t*>(in), static_cast<uint16_t*>(out),
-                                                       padding);
-  } else {
-    pad_kernel<<<blocks, kThreads, 0, launch.stream>>>(static_cast<const uint32_t*>(in), static_cast<uint32_t*>(out),
-                                                       padding);
-  }
-  return cudaGetLastError();
-}
-
-cudaError_t add_channel_bias(const ChannelBias& problem, const Launch& launch) {
-  const bool in_bf16 = problem.in_dtype == TAMIAS_BF16;
-  const bool out_bf16 = problem.out_dtype == TAMIAS_BF16;
-  if (in_bf16 && out_bf16) return add_bias_typed<__nv_bfloat16, __nv_bfloat16>(problem, launch);
-  if (in_bf16) return add_bias_typed<__nv_bfloat16, float>(problem, launch);
-  if (out_bf16) return add_bias_typed<float, __nv_bfloat16>(problem, launch);
-  return add_bias_typed<float, float>(problem, launch);
-}
 
 cudaError_t upsample_nearest(const UpsampleArguments& arguments, const Launch& launch) {
   const int64_t total = arguments.out.elements();

@@ -11,24 +11,6 @@
 
 namespace tamias {
 
-// `planes` pictures of one channel with zeros around them. element_bytes: 2 or 4.
-struct Padding {
-  int64_t planes, height, width;
-  int64_t top, bottom, left, right;
-};
-cudaError_t pad_planes(const void* in, void* out, int32_t element_bytes, const Padding& padding, const Launch& launch);
-
-// out[b, c, p] = in[b, c, p] + bias[c]; `in` may be `out`. Types are BF16 or F32.
-struct ChannelBias {
-  const void* in;
-  int32_t in_dtype;
-  void* out;
-  int32_t out_dtype;
-  View bias;  // optional
-  int64_t batch, channels, pixels;
-};
-cudaError_t add_channel_bias(const ChannelBias& problem, const Launch& launch);
-
 int64_t group_norm_scratch_bytes(const GroupNormArguments& arguments);
 cudaError_t group_norm(const GroupNormArguments& arguments, const Launch& launch);
 

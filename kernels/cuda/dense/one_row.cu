@@ -1,5 +1,5 @@
-// A layer of few rows is as fast as its weight can be read. A block has kColumns rows of the weight, its warps share the
-// depth; each piece of x that a lane loads serves all of the block's columns.
+// A layer of one row is as fast as its weight can be read; from two rows on cuBLASLt is as fast. A block has kColumns
+// rows of the weight, its warps share the depth; each piece of x that a lane loads serves all of the block's columns.
 #include <algorithm>
 
 #include "finish.cuh"
@@ -24,7 +24,7 @@ __device__ __forceinline__ void load(const T* from, float (&to)[kPack]) {
 // kPack elements of the depth a lane: 8 where rows of x and weight are 16-byte aligned and the depth allows, else 1.
 template <class X, class W, int kRows, int kPack>
 __global__ void __launch_bounds__(kWarps * 32)
-    few_rows_kernel(const X* x, int64_t x_step, const W* weight, int64_t weight_step, void* out, bool out_bf16,
+    rows_kernel(const X* x, int64_t x_step, const W* weight, int64_t weight_step, void* out, bool out_bf16,
                     int64_t out_step, int64_t rows, int64_t columns, int64_t depth, Finish finish) {
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
@@ -101,7 +101,7 @@ cudaError_t launch_typed(const Matrix& x, const Matrix& weight, const Matrix& ou
     const int64_t skipped = first * kRows;
     const dim3 grid(column_blocks, static_cast<unsigned>(std::min(kMostBlocks, row_blocks - first)));
     char* to = static_cast<char*>(out.data) + skipped * out.step * (out.dtype == TAMIAS_BF16 ? 2 : 4);
-    few_rows_kernel<X, W, kRows, kPack><<<grid, kWarps * 32, 0, launch.stream>>>(
+    rows_kernel<X, W, kRows, kPack><<<grid, kWarps * 32, 0, launch.stream>>>(
         static_cast<const X*>(x.data) + skipped * x.step, x.step, static_cast<const W*>(weight.data), weight.step, to,
         out.dtype == TAMIAS_BF16, out.step, rows - skipped, columns, depth, finish);
   }
@@ -111,17 +111,14 @@ cudaError_t launch_typed(const Matrix& x, const Matrix& weight, const Matrix& ou
 template <class X, class W>
 cudaError_t launch_rows(const Matrix& x, const Matrix& weight, const Matrix& out, int64_t rows, int64_t columns,
                         int64_t depth, const Finish& finish, const Launch& launch) {
-  if (depth % 8 != 0 || !aligned(x, rows) || !aligned(weight, columns)) {
-    return launch_typed<X, W, 4, 1>(x, weight, out, rows, columns, depth, finish, launch);
-  }
-  if (rows == 1) return launch_typed<X, W, 1, 8>(x, weight, out, rows, columns, depth, finish, launch);
-  if (rows <= 4) return launch_typed<X, W, 4, 8>(x, weight, out, rows, columns, depth, finish, launch);
-  return launch_typed<X, W, 8, 8>(x, weight, out, rows, columns, depth, finish, launch);
+  const bool packed = rows == 1 && depth % 8 == 0 && aligned(x, rows) && aligned(weight, columns);
+  return packed ? launch_typed<X, W, 1, 8>(x, weight, out, rows, columns, depth, finish, launch)
+                : launch_typed<X, W, 4, 1>(x, weight, out, rows, columns, depth, finish, launch);
 }
 
 }  // namespace
 
-cudaError_t multiply_few_rows(const Matrix& x, const Matrix& weight, const Matrix& out, int64_t rows, int64_t columns,
+cudaError_t multiply_rows(const Matrix& x, const Matrix& weight, const Matrix& out, int64_t rows, int64_t columns,
                               int64_t depth, const Finish& finish, const Launch& launch) {
   const bool x_bf16 = x.dtype == TAMIAS_BF16;
   const bool weight_bf16 = weight.dtype == TAMIAS_BF16;
