@@ -1,7 +1,7 @@
-// Attention on tensor cores from sm_80 on, by mma.sync. A block owns 64 queries of one group and walks the group's keys,
-// all or listed, in tiles. Keys and values arrive by asynchronous copies through one ring of tiles, in the order in
-// which they are used. A head wider than a tile is summed tile by tile, and blocks share out its output columns: each
-// computes the logits anew, which costs less than accumulators that do not fit the registers.
+// Attention on tensor cores from sm_80 on, by mma.sync. A block owns 64 queries of one group and walks the group's
+// keys, all or listed, in tiles. Keys and values arrive by asynchronous copies through one ring of tiles, in the order
+// in which they are used. A head wider than a tile is summed tile by tile, and blocks share out its output columns:
+// each computes the logits anew, which costs less than accumulators that do not fit the registers.
 #include "../common/tile_copy_sm80.cuh"
 #include "query_result.cuh"
 
@@ -13,7 +13,8 @@ using namespace sm80;
 constexpr int kThreads = 128;
 constexpr int kQueries = kThreads / 32 * 16;  // 16 a warp
 
-// kKeys x kWidth: a tile of keys or values, of which kStages are in the ring. kBlocks: that a multiprocessor should hold.
+// kKeys x kWidth: a tile of keys or values, of which kStages are in the ring. kBlocks: that a multiprocessor should
+// hold.
 template <int kKeys, int kWidth, int kStages, int kBlocks>
 struct Layout {
   static constexpr int kTileBytes = kKeys * kWidth * 2;
@@ -24,7 +25,7 @@ struct Layout {
 };
 
 template <int kKeys, int kWidth, int kStages, int kBlocks, bool kBias>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, kBlocks > 1 ? kBlocks - kBias : 1)
     attention_mma_kernel(const __grid_constant__ Attention<__nv_bfloat16> problem, int blocks_per_group, int parts) {
   using L = Layout<kKeys, kWidth, kStages, kBlocks>;
   extern __shared__ __align__(1024) char shared[];

@@ -1,5 +1,5 @@
-// Attention in fp32 for everything that the tensor cores' kernels refuse: F32, any head dim, any strides. A block owns 64
-// queries of one group and kWidth output columns; wider heads compute their logits once per kWidth columns.
+// Attention in fp32 for everything that the tensor cores' kernels refuse: F32, any head dim, any strides. A block owns
+// 64 queries of one group and kWidth output columns; wider heads compute their logits once per kWidth columns.
 #include "../common/plain_tile.cuh"
 #include "query_result.cuh"
 

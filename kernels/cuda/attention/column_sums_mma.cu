@@ -1,5 +1,6 @@
-// Column sums on tensor cores from sm_80 on, from a finished attention's log-sum-exps. A block owns 128 keys, 16 a warp,
-// as the rows of its products, so that a sum over queries is a sum along a row: it stays in a register until the end.
+// Column sums on tensor cores from sm_80 on, from a finished attention's log-sum-exps. A block owns 128 keys, 16 a
+// warp, as the rows of its products, so that a sum over queries is a sum along a row: it stays in a register until the
+// end.
 #include "../common/tile_copy_sm80.cuh"
 #include "query_result.cuh"
 
@@ -82,7 +83,8 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int n = 0; n < kQueries / 16; ++n) {
         uint32_t q[4];
-        load_matrices(q, query_tile + tile_offset(kQueries, lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2) + n * kRows16);
+        load_matrices(q, query_tile + tile_offset(kQueries, lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2) +
+                             n * kRows16);
         multiply_add(s[2 * n], keys[k], q[0], q[1]);
         multiply_add(s[2 * n + 1], keys[k], q[2], q[3]);
       }

@@ -20,7 +20,8 @@ struct Side {
 __device__ __forceinline__ int own_row() { return threadIdx.x / 16 * 4; }
 __device__ __forceinline__ int own_column() { return threadIdx.x % 16 * 4; }
 
-// Columns [from, from + kDepth) of 64 rows that are contiguous along the sum. row_of(i): the row's column 0, null: zeros.
+// Columns [from, from + kDepth) of 64 rows that are contiguous along the sum. row_of(i): the row's column 0, null:
+// zeros.
 // A warp takes 4 rows x 8 columns: whole sectors of memory, and no two lanes in one bank.
 template <class RowOf>
 __device__ __forceinline__ void load_rows(Side& side, const RowOf& row_of, int64_t from, int64_t end) {

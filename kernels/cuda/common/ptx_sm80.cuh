@@ -67,8 +67,8 @@ __device__ __forceinline__ float exp2_fast(float x) {
 }
 
 // A tile of `rows` (a multiple of 8) rows of bf16 in panels of 64 columns, each row 128 bytes of a panel, its eight
-// 16-byte chunks exchanged by the row's number so that neither rows nor columns of chunks meet in a bank. `chunk` counts
-// 8 columns.
+// 16-byte chunks exchanged by the row's number so that neither rows nor columns of chunks meet in a bank. `chunk`
+// counts 8 columns.
 __device__ __forceinline__ uint32_t tile_offset(int rows, int row, int chunk) {
   return static_cast<uint32_t>((chunk >> 3) * rows * 128 + row * 128 + (((chunk ^ row) & 7) << 4));
 }

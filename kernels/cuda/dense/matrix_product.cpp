@@ -134,9 +134,10 @@ class LtPlan final : public ProductPlan {
 using Key = std::array<int64_t, 19>;
 
 Key key_of(const Device& device, const MatrixProduct& p) {
-  return {device.index(), p.rows,      p.columns,      p.depth,           p.x_step,      p.weight_step,      p.out_step,
-          p.dtype,        p.out_dtype, p.accumulate,   epilogue_of(p),    p.x_alignment, p.weight_alignment, p.out_alignment,
-          p.x_transposed, p.count,     p.x_distance,   p.out_distance,    p.weight_transposed};
+  return {device.index(),  p.rows,       p.columns,          p.depth,           p.x_step,
+          p.weight_step,   p.out_step,   p.dtype,            p.out_dtype,       p.accumulate,
+          epilogue_of(p),  p.x_alignment, p.weight_alignment, p.out_alignment,   p.x_transposed,
+          p.weight_transposed, p.count,  p.x_distance,       p.out_distance};
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// A mask as kernels read it. Its contents were not checked by anybody: a wrong count is taken as 0, a wrong index as the
-// nearest right one, and the failure is raised.
+// A mask as kernels read it. Its contents were not checked by anybody: a wrong count is taken as 0, a wrong index as
+// the nearest right one, and the failure is raised.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The first layer in fp32 for everything that the tensor cores' kernels refuse. A block owns 64 places of a group's list
-// and 64 of its tokens.
+// The first layer in fp32 for everything that the tensor cores' kernels refuse. A block owns 64 places of a group's
+// list and 64 of its tokens.
 #include "../common/activation.cuh"
 #include "../common/plain_tile.cuh"
 #include "mlp_any.h"
@@ -33,8 +33,9 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();
     load_rows(w, [&](int i) { return i < places ? problem.w1 + neurons[i] * problem.w1_row : nullptr; }, d,
               shape.width);
-    load_rows(x, [&](int i) { return first_token + i < tokens ? group_x + (first_token + i) * problem.x_row : nullptr; },
-              d, shape.width);
+    load_rows(x, [&](int i) {
+      return first_token + i < tokens ? group_x + (first_token + i) * problem.x_row : nullptr;
+    }, d, shape.width);
     __syncthreads();
     multiply_add(sum, w, x);
   }

@@ -6,8 +6,8 @@
 namespace tamias {
 namespace {
 
-// A mean as a sum of this many bf16, which together hold all the bits of an fp32: products with bf16 weights are then as
-// exact on tensor cores as in fp32.
+// A mean as a sum of this many bf16, which together hold all the bits of an fp32: products with bf16 weights are then
+// as exact on tensor cores as in fp32.
 constexpr int kTerms = 3;
 
 // means: contiguous [batch, groups, width], or, as bf16, [kTerms, batch, groups, width].

@@ -1,5 +1,5 @@
-// The second layer in fp32 for everything that the tensor cores' kernels refuse. A block owns 64 tokens of a group and 64
-// output columns.
+// The second layer in fp32 for everything that the tensor cores' kernels refuse. A block owns 64 tokens of a group and
+// 64 output columns.
 #include "../common/plain_tile.cuh"
 #include "mlp_any.h"
 
