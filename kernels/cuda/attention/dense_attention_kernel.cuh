@@ -26,16 +26,23 @@ __device__ void load_tiles(const Arguments& work, Shared<Tile>& shared) {
       ++turn;
     };
     for (int begin = piece.begin; begin < piece.end; begin += Tile::kRows, ++tiles) {
+      load(k_turn, shared.k, shared.k_full, shared.k_empty, work.k, piece.first);
       sm90::barrier_wait(&shared.q_empty, (tiles & 1) ^ 1);
       sm90::barrier_expect(&shared.q_full, Tile::kQueryBytes);
       sm90::load_map_5d(sm90::shared_address(shared.q), &work.q, &shared.q_full, 0, begin, 0, piece.head, piece.batch);
-      load(k_turn, shared.k, shared.k_full, shared.k_empty, work.k, piece.first);
       for (int step = piece.first; step < piece.last; ++step) {
         if (step + 1 < piece.last) load(k_turn, shared.k, shared.k_full, shared.k_empty, work.k, step + 1);
         load(v_turn, shared.v, shared.v_full, shared.v_empty, work.v, step);
       }
     }
   }
+}
+
+__device__ __forceinline__ void load_matrices(uint32_t (&to)[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(address)
+               : "memory");
 }
 
 // Four lanes that hold 2 columns of each of 4 blocks of 8 -> each lane all 8 columns of its own block.
@@ -67,6 +74,7 @@ struct Compute {
 
   float s[Tile::kKeys / 2], o[Tile::kHeadDim / 2];
   uint32_t p[kBlocks][4];
+  uint32_t q[Tile::kHoldQueries ? Tile::kHeadDim / 16 : 1][4];
   Softmax<Tile::kReference> softmax;
   float rescale[2], weight[2];
   float previous[2];  // base 2; +infinity for rows outside
@@ -90,18 +98,37 @@ struct Compute {
     if (lane == 0) sm90::barrier_arrive(barrier);
   }
 
+  // The queries' fragments, as wgmma wants its first operand.
+  __device__ void load_queries() {
+    if constexpr (Tile::kHoldQueries) {
+      const int row = 16 * warp + lane % 16;
+      const uint32_t line = sm90::shared_address(shared.q) + row * 128;
+#pragma unroll
+      for (int i = 0; i < Tile::kHeadDim / 16; ++i) {
+        const int chunk = 2 * (i % 4) + lane / 16;
+        load_matrices(q[i], line + i / 4 * (Tile::kRows * 128) + (chunk ^ row % 8) * 16);
+      }
+      __syncwarp();
+      release(&shared.q_empty);
+    }
+  }
+
   // Queues S = Q K^T. `turn` counts the key tiles of all this block's work.
   __device__ void multiply_scores(uint32_t turn) {
     const uint32_t stage = turn % Tile::kStages;
-    const uint64_t q = sm90::swizzled_tile(sm90::shared_address(shared.q) + warpgroup * 8192, 16);
+    const uint64_t rows = sm90::swizzled_tile(sm90::shared_address(shared.q) + warpgroup * 8192, 16);
     const uint64_t k = sm90::swizzled_tile(sm90::shared_address(shared.k[stage]), 16);
     sm90::barrier_wait(&shared.k_full[stage], turn / Tile::kStages & 1);
     sm90::hold(s);
     sm90::wgmma_fence();
 #pragma unroll
     for (int i = 0; i < Tile::kHeadDim / 16; ++i) {
-      Scores::template ss<0, 0>(s, sm90::advance(q, i / 4 * (Tile::kRows * 128) + i % 4 * 32),
-                                sm90::advance(k, i / 4 * (Tile::kKeys * 128) + i % 4 * 32), i > 0);
+      const uint64_t columns = sm90::advance(k, i / 4 * (Tile::kKeys * 128) + i % 4 * 32);
+      if constexpr (Tile::kHoldQueries) {
+        Scores::template rs<0>(s, q[i], columns, i > 0);
+      } else {
+        Scores::template ss<0, 0>(s, sm90::advance(rows, i / 4 * (Tile::kRows * 128) + i % 4 * 32), columns, i > 0);
+      }
     }
     sm90::wgmma_commit();
   }
@@ -156,12 +183,12 @@ struct Compute {
     }
   }
 
-  // P's column sums so far, to the warps that finish them.
+  // P's column sums, to the warp that finishes them.
   __device__ void hand_over(uint32_t turn) {
     if constexpr (Tile::kSums) {
-      const int slot = turn % Tile::kSlots;
-      sm90::barrier_wait(&shared.sums_empty[slot], (turn / Tile::kSlots & 1) ^ 1);
-      hand_over_sums<Tile::kReference == Reference::kRunning>(p, weight, shared.sums[slot][warp]);
+      const int slot = turn % 2;
+      sm90::barrier_wait(&shared.sums_empty[slot], (turn / 2 % 2) ^ 1);
+      add_rows<Tile::kReference == Reference::kRunning>(p, weight, shared.sums[slot][warp]);
       __syncwarp();
       release(&shared.sums_full[slot]);
     }
@@ -175,8 +202,8 @@ struct Compute {
       inside[r] = row + 8 * r < piece.end;
       scale[r] = 1.0f / softmax.total[r];
       if (work.lse.data != nullptr && inside[r] && lane % 4 == 0) {
-        *work.lse.at(piece.batch, piece.head, row + 8 * r) =
-            (softmax.reference[r] + log2f(softmax.total[r])) * kLn2;
+        const float lse = (softmax.reference[r] + log2f(softmax.total[r])) * kLn2;
+        *work.lse.at(piece.batch, piece.head, row + 8 * r) = lse;
       }
     }
 #pragma unroll
@@ -250,7 +277,7 @@ struct Compute {
       rescale_output();
       pack();
     }
-    release(&shared.q_empty);
+    if constexpr (!Tile::kHoldQueries) release(&shared.q_empty);
     multiply_values(turn);
     hand_over(turn);
     sm90::wgmma_wait<0>();
@@ -269,6 +296,7 @@ struct Compute {
 #pragma unroll
         for (int i = 0; i < Tile::kHeadDim / 2; ++i) o[i] = 0;
         sm90::barrier_wait(&shared.q_full, tiles & 1);
+        load_queries();
         walk(piece.first, piece.last, turn);
         // Found out anew, rather than kept in registers that the loop over the keys needs.
         asm volatile("" : "+r"(n));
@@ -283,9 +311,7 @@ struct Compute {
         if constexpr (Tile::kReference != Reference::kRunning) {
           const bool trusted = (row >= piece.end || softmax.trusted(0)) && (row + 8 >= piece.end || softmax.trusted(1));
           const bool all = __all_sync(~0u, trusted);
-          if (lane == 0) {
-            reinterpret_cast<uint8_t*>(work.reports + static_cast<int64_t>(piece.item) * work.item_tiles + tile)[warp] = !all;
-          }
+          if (lane == 0) report_of(work, piece.item, tile)[warp] = !all;
         }
       }
     }
@@ -308,9 +334,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) kernel(const __grid_constan
       sm90::barrier_init(&shared.v_full[i], 1);
       sm90::barrier_init(&shared.v_empty[i], Tile::kWarps);
     }
-    for (int i = 0; i < Tile::kSlots; ++i) {
+    for (int i = 0; i < 2; ++i) {
       sm90::barrier_init(&shared.sums_full[i], Tile::kWarps);
-      sm90::barrier_init(&shared.sums_empty[i], Tile::kReducers);
+      sm90::barrier_init(&shared.sums_empty[i], 1);
     }
     sm90::barrier_init_fence();
   }
@@ -319,7 +345,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) kernel(const __grid_constan
     sm90::give_registers<Tile::kFeederRegisters>();
     if (threadIdx.x == 0) {
       load_tiles<Tile>(work, shared);
-    } else if (Tile::kSums && threadIdx.x / 32 >= 1 && threadIdx.x / 32 <= Tile::kReducers) {
+    } else if (Tile::kSums && threadIdx.x / 32 == 1) {
       reduce_column_sums<Tile>(work, shared);
     }
   } else {

@@ -47,9 +47,7 @@ __global__ void __launch_bounds__(32 * kMergeRows) merge(const __grid_constant__
   }
   if constexpr (Tile::kReference != Reference::kRunning) {
     const int all = __syncthreads_and(trusted);
-    if (threadIdx.x == 0) {
-      reinterpret_cast<uint8_t*>(work.reports + static_cast<int64_t>(item) * work.item_tiles + tile)[warp] = !all;
-    }
+    if (threadIdx.x == 0) report_of(work, item, tile)[warp] = !all;
   }
 }
 

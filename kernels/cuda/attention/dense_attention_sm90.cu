@@ -1,3 +1,5 @@
+#include <type_traits>
+
 #include "dense_attention_launch.cuh"
 
 namespace tamias {
@@ -35,11 +37,17 @@ class Workspace {
   size_t reports_, saved_, bytes_;
 };
 
+// The fastest shapes that need no spills.
+template <int kHeadDim, Reference kReference, bool kSums>
+using Shape = std::conditional_t<
+    kHeadDim == 128, Tile<128, 2, 128, kReference, kSums, !kSums>,
+    std::conditional_t<kSums, Tile<64, 2, 192, kReference, true, false>, Tile<64, 3, 128, kReference, false, false>>>;
+
 // A fast kernel, and the exact one that does again what the fast one reported.
 template <int kHeadDim>
 struct Plain {
-  using Fast = Tile<kHeadDim, 2, 176, Reference::kAnchored, false>;
-  using Exact = Tile<kHeadDim, 2, 176, Reference::kRunning, false>;
+  using Fast = Shape<kHeadDim, Reference::kAnchored, false>;
+  using Exact = Shape<kHeadDim, Reference::kRunning, false>;
 
   static Workspace workspace(const DenseAttention& problem, int multiprocessors) {
     return {problem, partial_floats<Fast>(problem, multiprocessors),
@@ -58,8 +66,8 @@ struct Plain {
 template <int kHeadDim>
 struct WithSums {
   using First = typename Plain<kHeadDim>::Exact;
-  using Fast = Tile<kHeadDim, 2, 128, Reference::kGiven, true>;
-  using Exact = Tile<kHeadDim, 2, 128, Reference::kRunning, true>;
+  using Fast = Shape<kHeadDim, Reference::kGiven, true>;
+  using Exact = Shape<kHeadDim, Reference::kRunning, true>;
 
   static Workspace workspace(const DenseAttention& problem, int multiprocessors) {
     const int64_t partials =

@@ -1,6 +1,7 @@
-// Column sums of P. A computing warp adds its rows in pairs and hands them over in shared memory; warps of the feeding
-// warpgroup, which have little else to do, add up the rest in a fixed order. No atomics, so results repeat bit by bit.
-// The tensor cores could add rows too, but only behind the products already queued for them.
+// Column sums of P. A computing warp adds its 16 rows by shuffles and hands the sums over in shared memory; a warp of
+// the feeding warpgroup adds up the warps of each group in a fixed order. Blocks share no sum, so results repeat bit by
+// bit. Tensor cores would be slower, since the addition would wait for the products already queued; and shuffles are
+// few, since they take the same way as the tensor cores' operands.
 #pragma once
 
 #include "../common/ptx_sm90.cuh"
@@ -11,92 +12,103 @@ namespace tamias::dense_attention {
 __device__ __forceinline__ float low_half(uint32_t packed) { return __uint_as_float(packed << 16); }
 __device__ __forceinline__ float high_half(uint32_t packed) { return __uint_as_float(packed & 0xFFFF0000u); }
 
-__device__ __forceinline__ uint32_t add_pairs(uint32_t a, uint32_t b) {
+__device__ __forceinline__ uint32_t add_halves(uint32_t a, uint32_t b) {
   uint32_t sum;
   asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
   return sum;
 }
 
-__device__ __forceinline__ uint32_t add_pairs_weighted(uint32_t a, uint32_t b, const float (&weight)[2]) {
-  return sm90::pack_bf16(low_half(a) * weight[0] + low_half(b) * weight[1],
-                         high_half(a) * weight[0] + high_half(b) * weight[1]);
+// Of values 0 to 2 * kHalf - 1, lanes with the bit `kDistance` keep the upper half and others the lower, each with its
+// partner's part to be added.
+template <int kHalf, int kDistance, class T, class Add>
+__device__ __forceinline__ void halve(T* value, const Add& add) {
+  const bool upper = (threadIdx.x & kDistance) != 0;
+#pragma unroll
+  for (int i = 0; i < kHalf; ++i) {
+    const T sent = upper ? value[i] : value[i + kHalf];
+    const T kept = upper ? value[i + kHalf] : value[i];
+    value[i] = add(kept, __shfl_xor_sync(~0u, sent, kDistance));
+  }
 }
 
-// P of a warp as packed for P V -> its slot: lane (row g, quad q) leaves the sums of rows g and g + 8 for columns
-// 32 * chunk + 8 * i + 2q and + 1 in word i of its uint4. `weight` counts only where kWeighted.
+// P of a warp, as packed for P V -> its sums. Four rows are added in bf16, the rest in fp32. Row g counts weight[0] and
+// row g + 8 weight[1] times where kWeighted.
 template <bool kWeighted, int kBlocks>
-__device__ __forceinline__ void hand_over_sums(const uint32_t (&p)[kBlocks][4], const float (&weight)[2],
-                                               uint4 (&slot)[kBlocks / 2][32]) {
-  const auto sum = [&](int block, int half) {
-    const uint32_t upper = p[block][2 * half], lower = p[block][2 * half + 1];
-    return kWeighted ? add_pairs_weighted(upper, lower, weight) : add_pairs(upper, lower);
-  };
+__device__ __forceinline__ void add_rows(const uint32_t (&p)[kBlocks][4], const float (&weight)[2],
+                                         float (&slot)[16 * kBlocks]) {
+  uint32_t pair[2 * kBlocks];  // i: columns 8i + 2q and + 1
 #pragma unroll
-  for (int chunk = 0; chunk < kBlocks / 2; ++chunk) {
-    slot[chunk][threadIdx.x % 32] =
-        make_uint4(sum(2 * chunk, 0), sum(2 * chunk, 1), sum(2 * chunk + 1, 0), sum(2 * chunk + 1, 1));
+  for (int i = 0; i < 2 * kBlocks; ++i) {
+    const uint32_t upper = p[i / 2][i % 2 * 2], lower = p[i / 2][i % 2 * 2 + 1];
+    pair[i] = kWeighted ? sm90::pack_bf16(low_half(upper) * weight[0] + low_half(lower) * weight[1],
+                                          high_half(upper) * weight[0] + high_half(lower) * weight[1])
+                        : add_halves(upper, lower);
+  }
+  halve<kBlocks, 16>(pair, add_halves);
+  float sum[2 * kBlocks];
+#pragma unroll
+  for (int i = 0; i < kBlocks; ++i) {
+    sum[2 * i] = low_half(pair[i]);
+    sum[2 * i + 1] = high_half(pair[i]);
+  }
+  const auto add = [](float a, float b) { return a + b; };
+  halve<kBlocks, 8>(sum, add);
+  halve<kBlocks / 2, 4>(sum, add);
+  // A lane of row g is left with kBlocks / 2 sums, from number g * kBlocks / 2 on.
+  static_assert(kBlocks % 4 == 0);
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < kBlocks / 4; ++i) {
+    const int column = (lane / 4 * (kBlocks / 4) + i) * 8 + lane % 4 * 2;
+    *reinterpret_cast<float2*>(slot + column) = make_float2(sum[2 * i], sum[2 * i + 1]);
   }
 }
 
-// Adds over the 8 lanes of equal lane % 4; lane (g, q) is left with the sum of v[g].
-__device__ __forceinline__ float add_over_rows(float (&v)[8]) {
-#pragma unroll
-  for (int half = 4; half >= 1; half /= 2) {
-    const bool upper = (threadIdx.x & 4 * half) != 0;
-#pragma unroll
-    for (int i = 0; i < half; ++i) {
-      const float sent = upper ? v[i] : v[i + half];
-      const float kept = upper ? v[i + half] : v[i];
-      v[i] = kept + __shfl_xor_sync(~0u, sent, 4 * half);
-    }
-  }
-  return v[0];
-}
-
-// A warp that adds up the slots, warp 1 to kReducers of the feeding warpgroup.
+// The warp that adds up the slots.
 template <class Tile>
 __device__ void reduce_column_sums(const Arguments& work, Shared<Tile>& shared) {
-  const int reducer = threadIdx.x / 32 - 1, lane = threadIdx.x % 32;
-  const int column = lane / 8 * 8 + 2 * (lane % 4) + lane / 4 % 2;  // of a chunk, after add_over_rows
+  constexpr int kColumns = Tile::kKeys / 32;  // of a lane
+  const int lane = threadIdx.x % 32;
   uint32_t turn = 0;
   Piece piece;
   for (int n = 0; n < piece_count(work); ++n) {
     if (!piece_at<Tile>(work, n, piece)) continue;
     for (int begin = piece.begin; begin < piece.end; begin += Tile::kRows) {
       for (int step = piece.first; step < piece.last; ++step, ++turn) {
-        const int slot = turn % Tile::kSlots;
-        sm90::barrier_wait(&shared.sums_full[slot], turn / Tile::kSlots & 1);
-        for (int chunk = reducer; chunk < Tile::kKeys / 32; chunk += Tile::kReducers) {
-          const int key = step * Tile::kKeys + 32 * chunk + column;
-          float sum[8] = {};
-          int group = (begin - piece.begin) / work.group;
-#pragma unroll 1
-          for (int strip = 0; strip < Tile::kWarpgroups; ++strip) {
+        const int slot = turn % 2;
+        sm90::barrier_wait(&shared.sums_full[slot], turn / 2 % 2);
+        float sum[Tile::kWarpgroups][kColumns] = {};
 #pragma unroll
-            for (int warp = 0; warp < 4; ++warp) {
-              const uint4 word = shared.sums[slot][4 * strip + warp][chunk][lane];
-              sum[0] += low_half(word.x), sum[1] += high_half(word.x);
-              sum[2] += low_half(word.y), sum[3] += high_half(word.y);
-              sum[4] += low_half(word.z), sum[5] += high_half(word.z);
-              sum[6] += low_half(word.w), sum[7] += high_half(word.w);
-            }
-            const int next = begin + 64 * (strip + 1);
-            const bool group_done = next >= piece.begin + (group + 1) * work.group || next >= piece.end;
-            if (!group_done && strip + 1 < Tile::kWarpgroups) continue;
-            const float total = add_over_rows(sum);
-            if (key < work.keys) {
-              float* const to = work.column_sums + (piece.first_group + group) * work.keys + key;
-              // A group that began in an earlier row tile has its sums so far there.
-              *to = piece.begin + group * work.group < begin ? *to + total : total;
-            }
-            if (next >= piece.end) break;
+        for (int warp = 0; warp < Tile::kWarps; ++warp) {
 #pragma unroll
-            for (int i = 0; i < 8; ++i) sum[i] = 0;
-            ++group;
-          }
+          for (int i = 0; i < kColumns; ++i) sum[warp / 4][i] += shared.sums[slot][warp][lane + 32 * i];
         }
         __syncwarp();
         if (lane == 0) sm90::barrier_arrive(&shared.sums_empty[slot]);
+        // 64 rows are of one group: groups are whole multiples, or the piece is one group.
+        int from = begin - piece.begin;
+#pragma unroll
+        for (int strip = 0; strip < Tile::kWarpgroups; ++strip) {
+          const int next = begin - piece.begin + 64 * (strip + 1), group = from / work.group;
+          if (strip + 1 < Tile::kWarpgroups && next < piece.end - piece.begin && next / work.group == group) {
+#pragma unroll
+            for (int i = 0; i < kColumns; ++i) sum[(strip + 1) % Tile::kWarpgroups][i] += sum[strip][i];
+            continue;
+          }
+          float* const to = work.column_sums + (piece.first_group + group) * work.keys + step * Tile::kKeys + lane;
+#pragma unroll
+          for (int i = 0; i < kColumns; ++i) {
+            if (step * Tile::kKeys + lane + 32 * i >= work.keys) break;
+            if (from == group * work.group) {
+              to[32 * i] = sum[strip][i];
+            } else {
+              // This thread has stored what is there: an addition that need not be waited for.
+              atomicAdd(to + 32 * i, sum[strip][i]);
+            }
+          }
+          if (next >= piece.end - piece.begin) break;
+          from = next;
+        }
       }
     }
   }
