@@ -22,6 +22,11 @@ constexpr float kLowest = -1e30f;
 // means rescaling all that has been summed; fp32 and bf16 are as exact a few hundred times above 1 as below.
 constexpr float kSlack = 8;
 
+// Named barriers, one of each per warpgroup. 0 is __syncthreads.
+constexpr int kWithin = 1, kTurns = 4;
+
+constexpr int kTail = 32;
+
 enum : int { kNone = 0, kControl = 1, kLogSumExp = 2 };  // tamias_cache_rule
 
 template <int kHeadDim_, int kWarpgroups_>
@@ -289,12 +294,12 @@ __device__ __forceinline__ bool merge_chunks(const Arguments& a, Control<T>& con
   own[(T::kPartialVectors - 1) * 128] =
       make_float4(state.reference[0], state.reference[1], state.sum[0], state.sum[1]);
   __threadfence();
-  named_barrier(1 + warpgroup, 128);
+  named_barrier(kWithin + warpgroup, 128);
   if (thread == 0) {
     control.arrived[warpgroup] = atomicAdd(a.finished + item.slot * 4 + warpgroup, 1);
     __threadfence();
   }
-  named_barrier(1 + warpgroup, 128);
+  named_barrier(kWithin + warpgroup, 128);
   if (control.arrived[warpgroup] + 1 != item.chunks) return false;
 
   float reference[2] = {kLowest, kLowest};
@@ -332,8 +337,6 @@ struct Staging {
   uint32_t base;
   int warp_row, lane;
 
-  __device__ __forceinline__ int row(int step) const { return warp_row + step * kStepRows + lane / T::kRowChunks; }
-  __device__ __forceinline__ int chunk() const { return lane % T::kRowChunks; }
   __device__ __forceinline__ uint32_t place(int row, int chunk) const {
     return base + chunk / 8 * (64 * 128) + row * 128 + ((chunk % 8 ^ row % 8) << 4);
   }
@@ -342,28 +345,39 @@ struct Staging {
     return place(warp_row + lane % 16, 2 * block + lane / 16);
   }
 
-  __device__ __forceinline__ void load(const HeadRows<const __nv_bfloat16>& from, const ColumnItem& item,
+  // Rows of this warp that exist, of `first` and on in the item.
+  __device__ __forceinline__ int rows(const ColumnItem& item, int first) const {
+    return min(static_cast<int>(item.rows) - first - warp_row, 16);
+  }
+
+  template <class Row>
+  __device__ __forceinline__ Row* lane_start(const HeadRows<Row>& rows, const ColumnItem& item, int first) const {
+    return rows.at(item.batch, item.head, item.first_row + first + warp_row + lane / T::kRowChunks) +
+           lane % T::kRowChunks * 8;
+  }
+
+  // The loops stay loops: this code runs once an item, and fetching it would take longer than running it.
+  __device__ __forceinline__ void load(const HeadRows<const __nv_bfloat16>& rows_from, const ColumnItem& item,
                                        int first) const {
-#pragma unroll
-    for (int step = 0; step < 16 / kStepRows; ++step) {
-      const int r = row(step);
-      if (first + r < item.rows) {
-        copy16(place(r, chunk()), from.at(item.batch, item.head, item.first_row + first + r) + chunk() * 8);
-      }
+    const __nv_bfloat16* from = lane_start(rows_from, item, first);
+    const int end = rows(item, first);
+#pragma unroll 1
+    for (int row = lane / T::kRowChunks; row < end; row += kStepRows, from += kStepRows * rows_from.row) {
+      copy16(place(warp_row + row, lane % T::kRowChunks), from);
     }
   }
 
-  __device__ __forceinline__ void store(const HeadRows<__nv_bfloat16>& to, const ColumnItem& item, int first) const {
-#pragma unroll
-    for (int step = 0; step < 16 / kStepRows; ++step) {
-      const int r = row(step);
-      if (first + r < item.rows) {
-        uint4 value;
-        asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-                     : "r"(place(r, chunk())));
-        *reinterpret_cast<uint4*>(to.at(item.batch, item.head, item.first_row + first + r) + chunk() * 8) = value;
-      }
+  __device__ __forceinline__ void store(const HeadRows<__nv_bfloat16>& rows_to, const ColumnItem& item,
+                                        int first) const {
+    __nv_bfloat16* to = lane_start(rows_to, item, first);
+    const int end = rows(item, first);
+#pragma unroll 2
+    for (int row = lane / T::kRowChunks; row < end; row += kStepRows, to += kStepRows * rows_to.row) {
+      uint4 value;
+      asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+                   : "r"(place(warp_row + row, lane % T::kRowChunks)));
+      *reinterpret_cast<uint4*>(to) = value;
     }
   }
 };
@@ -456,16 +470,24 @@ struct Consumer {
     if (lane == 0) barrier_arrive(barrier);
   }
 
+  // The warpgroups take turns with the tensor cores: a turn is the product with V of one tile and with K of the next.
+  // Were all to multiply at once, all would then compute their softmax at once, and the tensor cores would stand still.
+  __device__ __forceinline__ void wait_turn() const { named_barrier(kTurns + warpgroup, 256); }
+  __device__ __forceinline__ void pass_turn() const {
+    named_barrier_arrive(kTurns + (warpgroup + 1) % T::kWarpgroups, 256);
+  }
+
   // kWidth keys of the current tile, from `first` on. kMask: only `valid` of them are keys. `ends_tile`, `ends_item`: no
   // more of the tile, or of the item, follows; the item's queries are then no longer needed, and `queries_done` runs.
   template <int kWidth, bool kMask, class Done>
-  __device__ __forceinline__ void keys(uint64_t query_tile, int first, int valid, bool ends_tile, bool ends_item,
-                                       const Done& queries_done) {
+  __device__ __forceinline__ void keys(uint64_t query_tile, int first, int valid, bool starts_item, bool ends_tile,
+                                       bool ends_item, const Done& queries_done) {
     const Turn<T::kStages> turn(tile_number);
     float s[kWidth / 2];
     barrier_wait(&control.keys_full[turn.stage], turn.parity);
     fence_async();
     const uint64_t key_tile = swizzled_tile(shared + T::kKeysAt + turn.stage * T::kTileBytes + first * 128, 16);
+    if (starts_item) wait_turn();
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < T::kHeadDim / 16; ++step) {
@@ -473,6 +495,7 @@ struct Consumer {
                                        advance(key_tile, step / 4 * (T::kKeys * 128) + step % 4 * 32), step > 0);
     }
     wgmma_commit();
+    pass_turn();
     wgmma_wait<0>();
     hold(s);
     if (ends_tile) release(&control.keys_empty[turn.stage]);
@@ -493,6 +516,7 @@ struct Consumer {
     fence_async();
     const uint64_t value_tile =
         swizzled_tile(shared + T::kValuesAt + turn.stage * T::kTileBytes + first * 128, T::kKeys * 128);
+    wait_turn();
     hold(o);
     wgmma_fence();
 #pragma unroll
@@ -500,6 +524,7 @@ struct Consumer {
       Wgmma<T::kHeadDim>::template rs<1>(o, weights[step], advance(value_tile, step * 2048));
     }
     wgmma_commit();
+    if (ends_item) pass_turn();
     wgmma_wait<0>();
     hold(o);
     if (ends_tile) {
@@ -510,6 +535,7 @@ struct Consumer {
 
   __device__ __forceinline__ void run() {
     const ColumnAttention& p = a.problem;
+    if (warpgroup + 1 == T::kWarpgroups) pass_turn();
     for (uint32_t number = 0;; ++number) {
       const Turn<T::kItemSlots> slot(number);
       const Turn<T::kQueryBuffers> buffer(number);
@@ -531,16 +557,16 @@ struct Consumer {
       if (item.keys > 0) {
         const auto queries_done = [&] {
           // All four warps have multiplied with the queries: their place takes the cache, then the results.
-          named_barrier(1 + warpgroup, 128);
+          named_barrier(kWithin + warpgroup, 128);
           load_cache();
         };
         int left = item.keys;
         for (; left >= T::kKeys; left -= T::kKeys) {
-          keys<T::kKeys, false>(query_tile, 0, left, true, left == T::kKeys, queries_done);
+          keys<T::kKeys, false>(query_tile, 0, left, left == item.keys, true, left == T::kKeys, queries_done);
         }
         // A last, short tile costs what its keys need.
-        for (int first = 0; left > 0; first += 32, left -= 32) {
-          keys<32, true>(query_tile, first, left, left <= 32, left <= 32, queries_done);
+        for (int first = 0; left > 0; first += kTail, left -= kTail) {
+          keys<kTail, true>(query_tile, first, left, left == item.keys, left <= kTail, left <= kTail, queries_done);
         }
       } else {
         load_cache();
@@ -555,6 +581,7 @@ struct Consumer {
       release(&control.queries_empty[buffer.stage]);
       if (lane == 0) barrier_arrive(&control.item_empty[slot.stage]);
     }
+    if (warpgroup == 0) wait_turn();
   }
 };
 
