@@ -40,6 +40,7 @@ struct Tiles {
   static constexpr int kConsumerRegisters = kWarpgroups == 3 ? 160 : 232;
 
   static constexpr int kRowChunks = kHeadDim / 8;  // of 16 bytes
+  static constexpr int kPanels = kHeadDim / 64;    // of 128 bytes of every row
   static constexpr int kWarpgroupQueryBytes = 64 * kHeadDim * 2;
   static constexpr int kQueryBytes = kWarpgroups * kWarpgroupQueryBytes;
   static constexpr int kTileBytes = kKeys * kHeadDim * 2;
@@ -87,20 +88,17 @@ struct Turn {
 
 template <class T>
 struct Gather {
-  // A thread copies the same 16 bytes of every kPassRows-th row; its place in the swizzled tile moves by a constant.
-  static constexpr int kPassRows = 128 / T::kRowChunks;
-  static constexpr int kWarpRows = 32 / T::kRowChunks;
-  static constexpr int kPasses = T::kKeys / kPassRows;
+  // Eight threads copy 128 bytes of a row; a thread's place in the swizzled tile moves by a constant from pass to pass.
+  static constexpr int kPassRows = 16, kWarpRows = 4;
 
-  int chunk, row, lane;
-  uint32_t offset, panel_offset;
+  int lane, row;
+  uint32_t from_offset, to_offset;
 
   __device__ __forceinline__ explicit Gather(int thread)
-      : chunk(thread % T::kRowChunks),
-        row(thread / T::kRowChunks),
-        lane(thread % 32),
-        offset(row * 128 + ((chunk % 8 ^ row % 8) << 4)),
-        panel_offset(chunk / 8) {}
+      : lane(thread % 32),
+        row(thread / 8),
+        from_offset(thread % 8 * 16),
+        to_offset(row * 128 + ((thread % 8 ^ row % 8) << 4)) {}
 
   // The row of a tile whose index this lane holds for its warp.
   __device__ __forceinline__ int own_row() const {
@@ -111,13 +109,17 @@ struct Gather {
   template <bool kAll>
   __device__ __forceinline__ void tile(uint32_t to, const __nv_bfloat16* rows, uint32_t row_bytes, uint32_t own_index,
                                        int count) const {
-    const char* from = reinterpret_cast<const char*>(rows) + chunk * 16;
-    to += offset + panel_offset * (T::kKeys * 128);
+    const char* base = reinterpret_cast<const char*>(rows) + from_offset;
+    to += to_offset;
 #pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) {
-      const uint32_t index = __shfl_sync(~0u, own_index, pass * kWarpRows + lane / T::kRowChunks);
+    for (int pass = 0; pass < T::kKeys / kPassRows; ++pass) {
+      const uint32_t index = __shfl_sync(~0u, own_index, pass * kWarpRows + lane / 8);
+      const char* from = base + static_cast<uint64_t>(index) * row_bytes;
       const uint32_t bytes = kAll || pass * kPassRows + row < count ? 16 : 0;
-      copy16(to + pass * kPassRows * 128, from + static_cast<uint64_t>(index) * row_bytes, bytes);
+#pragma unroll
+      for (int panel = 0; panel < T::kPanels; ++panel) {
+        copy16(to + panel * (T::kKeys * 128) + pass * kPassRows * 128, from + panel * 128, bytes);
+      }
     }
   }
 
@@ -132,14 +134,17 @@ struct Gather {
 
   __device__ __forceinline__ void queries(uint32_t to, const __nv_bfloat16* rows, uint32_t row_bytes,
                                           int count) const {
-    const char* from = reinterpret_cast<const char*>(rows) + chunk * 16;
-    to += offset + panel_offset * (64 * 128);
+    const char* base = reinterpret_cast<const char*>(rows) + from_offset;
+    to += to_offset;
 #pragma unroll
     for (int pass = 0; pass < T::kRows / kPassRows; ++pass) {
-      constexpr int kBlockPasses = 64 / kPassRows;
       const int r = pass * kPassRows + row;
-      const uint32_t place = pass / kBlockPasses * T::kWarpgroupQueryBytes + pass % kBlockPasses * kPassRows * 128;
-      copy16(to + place, from + static_cast<uint64_t>(r < count ? r : 0) * row_bytes, r < count ? 16 : 0);
+      const char* from = base + static_cast<uint64_t>(r < count ? r : 0) * row_bytes;
+#pragma unroll
+      for (int panel = 0; panel < T::kPanels; ++panel) {
+        copy16(to + pass / 4 * T::kWarpgroupQueryBytes + panel * (64 * 128) + pass % 4 * kPassRows * 128,
+               from + panel * 128, r < count ? 16 : 0);
+      }
     }
   }
 };
@@ -163,19 +168,8 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
     barrier_wait(&control.item_full[slot.stage], slot.parity);
     const ColumnItem& item = control.items[slot.stage];
     if (item.rows == 0) break;
-    const int batch = item.batch, head = item.head;
-    {
-      const int first = item.first_row, rows = item.rows;
-      const Turn<T::kQueryBuffers> buffer(number);
-      barrier_wait(&control.queries_empty[buffer.stage], buffer.parity ^ 1);
-      gather.queries(shared + buffer.stage * T::kQueryBytes, p.q.at(batch, head, first),
-                     static_cast<uint32_t>(p.q.row) * 2, rows);
-      barrier_arrive_after_copies(&control.queries_full[buffer.stage]);
-    }
-    const __nv_bfloat16* k = p.k.at(batch, head, 0);
-    const __nv_bfloat16* v = p.v.at(batch, head, 0);
+    const int batch = item.batch, head = item.head, list = item.list;
     const int end = item.first_key + item.keys;
-    const int list = item.list;
     // Lanes past the end repeat the last key; its copies are zeros.
     int position = item.first_key + own_row;
     const auto load_index = [&]() -> uint32_t {
@@ -189,9 +183,25 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
     const int tiles = (item.keys + T::kKeys - 1) / T::kKeys;
     uint32_t index = 0, loaded = 0, previous = 0, claimed = 0;
     if (tiles > 0) loaded = load_index();
+    {
+      const Turn<T::kQueryBuffers> buffer(number);
+      barrier_wait(&control.queries_empty[buffer.stage], buffer.parity ^ 1);
+      gather.queries(shared + buffer.stage * T::kQueryBytes, p.q.at(batch, head, item.first_row),
+                     static_cast<uint32_t>(p.q.row) * 2, item.rows);
+      barrier_arrive_after_copies(&control.queries_full[buffer.stage]);
+    }
+    const __nv_bfloat16* k = p.k.at(batch, head, 0);
+    const __nv_bfloat16* v = p.v.at(batch, head, 0);
     for (int tile = 0; tile <= tiles; ++tile) {
-      // Taken late, so that a block with much to do holds no other item back.
-      if (threadIdx.x == 0 && tile == max(tiles - 2, 0)) claimed = atomicAdd(a.next, 1);
+      if (threadIdx.x == 0) {
+        // Taken late, so that a block with much to do holds no other item back.
+        if (tile == max(tiles - 3, 0)) claimed = atomicAdd(a.next, 1);
+        if (tile == max(tiles - 1, 0)) {
+          const Turn<T::kItemSlots> following(number + 1);
+          barrier_wait(&control.item_empty[following.stage], following.parity ^ 1);
+          fetch_item(claimed, following.stage);
+        }
+      }
       previous = index;
       if (tile < tiles) {
         index = loaded;
@@ -200,15 +210,6 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
           index = static_cast<uint32_t>(p.shape.keys - 1);
         }
         if (tile + 1 < tiles) loaded = load_index();
-        const Turn<T::kStages> turn(tile_number);
-        barrier_wait(&control.keys_empty[turn.stage], turn.parity ^ 1);
-        gather.tile(shared + T::kKeysAt + turn.stage * T::kTileBytes, k, static_cast<uint32_t>(p.k.row) * 2, index,
-                    item.keys - tile * T::kKeys);
-        barrier_arrive_after_copies(&control.keys_full[turn.stage]);
-      } else if (threadIdx.x == 0) {
-        const Turn<T::kItemSlots> following(number + 1);
-        barrier_wait(&control.item_empty[following.stage], following.parity ^ 1);
-        fetch_item(claimed, following.stage);
       }
       if (tile > 0) {
         const Turn<T::kStages> turn(tile_number - 1);
@@ -217,7 +218,14 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
                     previous, item.keys - (tile - 1) * T::kKeys);
         barrier_arrive_after_copies(&control.values_full[turn.stage]);
       }
-      if (tile < tiles) ++tile_number;
+      if (tile < tiles) {
+        const Turn<T::kStages> turn(tile_number);
+        barrier_wait(&control.keys_empty[turn.stage], turn.parity ^ 1);
+        gather.tile(shared + T::kKeysAt + turn.stage * T::kTileBytes, k, static_cast<uint32_t>(p.k.row) * 2, index,
+                    item.keys - tile * T::kKeys);
+        barrier_arrive_after_copies(&control.keys_full[turn.stage]);
+        ++tile_number;
+      }
     }
     __syncwarp();
     if (gather.lane == 0) barrier_arrive(&control.item_empty[slot.stage]);
@@ -431,10 +439,10 @@ __device__ __forceinline__ void finish(const ColumnAttention& p, const ColumnIte
                    : "memory");
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const float2 pair = unpack_bf16(packed[i]);
         // A weight of zero leaves out even a cache that is not a number.
-        cached[2 * i] = cache_weight[i % 2] == 0 ? 0 : pair.x * cache_weight[i % 2];
-        cached[2 * i + 1] = cache_weight[i % 2] == 0 ? 0 : pair.y * cache_weight[i % 2];
+        const float2 pair = unpack_bf16(cache_weight[i % 2] == 0 ? 0 : packed[i]);
+        cached[2 * i] = pair.x * cache_weight[i % 2];
+        cached[2 * i + 1] = pair.y * cache_weight[i % 2];
       }
     }
     uint32_t merged[4];
