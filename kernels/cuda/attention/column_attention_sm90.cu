@@ -22,6 +22,11 @@ constexpr float kLowest = -1e30f;
 // means rescaling all that has been summed; fp32 and bf16 are as exact a few hundred times above 1 as below.
 constexpr float kSlack = 8;
 
+// Named barriers, one of each per warpgroup. 0 is __syncthreads.
+constexpr int kWithin = 1, kTurns = 4;
+
+constexpr int kTail = 32;
+
 enum : int { kNone = 0, kControl = 1, kLogSumExp = 2 };  // tamias_cache_rule
 
 template <int kHeadDim_, int kWarpgroups_>
@@ -35,6 +40,7 @@ struct Tiles {
   static constexpr int kConsumerRegisters = kWarpgroups == 3 ? 160 : 232;
 
   static constexpr int kRowChunks = kHeadDim / 8;  // of 16 bytes
+  static constexpr int kPanels = kHeadDim / 64;    // of 128 bytes of every row
   static constexpr int kWarpgroupQueryBytes = 64 * kHeadDim * 2;
   static constexpr int kQueryBytes = kWarpgroups * kWarpgroupQueryBytes;
   static constexpr int kTileBytes = kKeys * kHeadDim * 2;
@@ -82,20 +88,17 @@ struct Turn {
 
 template <class T>
 struct Gather {
-  // A thread copies the same 16 bytes of every kPassRows-th row; its place in the swizzled tile moves by a constant.
-  static constexpr int kPassRows = 128 / T::kRowChunks;
-  static constexpr int kWarpRows = 32 / T::kRowChunks;
-  static constexpr int kPasses = T::kKeys / kPassRows;
+  // Eight threads copy 128 bytes of a row; a thread's place in the swizzled tile moves by a constant from pass to pass.
+  static constexpr int kPassRows = 16, kWarpRows = 4;
 
-  int chunk, row, lane;
-  uint32_t offset, panel_offset;
+  int lane, row;
+  uint32_t from_offset, to_offset;
 
   __device__ __forceinline__ explicit Gather(int thread)
-      : chunk(thread % T::kRowChunks),
-        row(thread / T::kRowChunks),
-        lane(thread % 32),
-        offset(row * 128 + ((chunk % 8 ^ row % 8) << 4)),
-        panel_offset(chunk / 8) {}
+      : lane(thread % 32),
+        row(thread / 8),
+        from_offset(thread % 8 * 16),
+        to_offset(row * 128 + ((thread % 8 ^ row % 8) << 4)) {}
 
   // The row of a tile whose index this lane holds for its warp.
   __device__ __forceinline__ int own_row() const {
@@ -106,13 +109,17 @@ struct Gather {
   template <bool kAll>
   __device__ __forceinline__ void tile(uint32_t to, const __nv_bfloat16* rows, uint32_t row_bytes, uint32_t own_index,
                                        int count) const {
-    const char* from = reinterpret_cast<const char*>(rows) + chunk * 16;
-    to += offset + panel_offset * (T::kKeys * 128);
+    const char* base = reinterpret_cast<const char*>(rows) + from_offset;
+    to += to_offset;
 #pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) {
-      const uint32_t index = __shfl_sync(~0u, own_index, pass * kWarpRows + lane / T::kRowChunks);
+    for (int pass = 0; pass < T::kKeys / kPassRows; ++pass) {
+      const uint32_t index = __shfl_sync(~0u, own_index, pass * kWarpRows + lane / 8);
+      const char* from = base + static_cast<uint64_t>(index) * row_bytes;
       const uint32_t bytes = kAll || pass * kPassRows + row < count ? 16 : 0;
-      copy16(to + pass * kPassRows * 128, from + static_cast<uint64_t>(index) * row_bytes, bytes);
+#pragma unroll
+      for (int panel = 0; panel < T::kPanels; ++panel) {
+        copy16(to + panel * (T::kKeys * 128) + pass * kPassRows * 128, from + panel * 128, bytes);
+      }
     }
   }
 
@@ -127,14 +134,17 @@ struct Gather {
 
   __device__ __forceinline__ void queries(uint32_t to, const __nv_bfloat16* rows, uint32_t row_bytes,
                                           int count) const {
-    const char* from = reinterpret_cast<const char*>(rows) + chunk * 16;
-    to += offset + panel_offset * (64 * 128);
+    const char* base = reinterpret_cast<const char*>(rows) + from_offset;
+    to += to_offset;
 #pragma unroll
     for (int pass = 0; pass < T::kRows / kPassRows; ++pass) {
-      constexpr int kBlockPasses = 64 / kPassRows;
       const int r = pass * kPassRows + row;
-      const uint32_t place = pass / kBlockPasses * T::kWarpgroupQueryBytes + pass % kBlockPasses * kPassRows * 128;
-      copy16(to + place, from + static_cast<uint64_t>(r < count ? r : 0) * row_bytes, r < count ? 16 : 0);
+      const char* from = base + static_cast<uint64_t>(r < count ? r : 0) * row_bytes;
+#pragma unroll
+      for (int panel = 0; panel < T::kPanels; ++panel) {
+        copy16(to + pass / 4 * T::kWarpgroupQueryBytes + panel * (64 * 128) + pass % 4 * kPassRows * 128,
+               from + panel * 128, r < count ? 16 : 0);
+      }
     }
   }
 };
@@ -158,19 +168,8 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
     barrier_wait(&control.item_full[slot.stage], slot.parity);
     const ColumnItem& item = control.items[slot.stage];
     if (item.rows == 0) break;
-    const int batch = item.batch, head = item.head;
-    {
-      const int first = item.first_row, rows = item.rows;
-      const Turn<T::kQueryBuffers> buffer(number);
-      barrier_wait(&control.queries_empty[buffer.stage], buffer.parity ^ 1);
-      gather.queries(shared + buffer.stage * T::kQueryBytes, p.q.at(batch, head, first),
-                     static_cast<uint32_t>(p.q.row) * 2, rows);
-      barrier_arrive_after_copies(&control.queries_full[buffer.stage]);
-    }
-    const __nv_bfloat16* k = p.k.at(batch, head, 0);
-    const __nv_bfloat16* v = p.v.at(batch, head, 0);
+    const int batch = item.batch, head = item.head, list = item.list;
     const int end = item.first_key + item.keys;
-    const int list = item.list;
     // Lanes past the end repeat the last key; its copies are zeros.
     int position = item.first_key + own_row;
     const auto load_index = [&]() -> uint32_t {
@@ -184,9 +183,25 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
     const int tiles = (item.keys + T::kKeys - 1) / T::kKeys;
     uint32_t index = 0, loaded = 0, previous = 0, claimed = 0;
     if (tiles > 0) loaded = load_index();
+    {
+      const Turn<T::kQueryBuffers> buffer(number);
+      barrier_wait(&control.queries_empty[buffer.stage], buffer.parity ^ 1);
+      gather.queries(shared + buffer.stage * T::kQueryBytes, p.q.at(batch, head, item.first_row),
+                     static_cast<uint32_t>(p.q.row) * 2, item.rows);
+      barrier_arrive_after_copies(&control.queries_full[buffer.stage]);
+    }
+    const __nv_bfloat16* k = p.k.at(batch, head, 0);
+    const __nv_bfloat16* v = p.v.at(batch, head, 0);
     for (int tile = 0; tile <= tiles; ++tile) {
-      // Taken late, so that a block with much to do holds no other item back.
-      if (threadIdx.x == 0 && tile == max(tiles - 2, 0)) claimed = atomicAdd(a.next, 1);
+      if (threadIdx.x == 0) {
+        // Taken late, so that a block with much to do holds no other item back.
+        if (tile == max(tiles - 3, 0)) claimed = atomicAdd(a.next, 1);
+        if (tile == max(tiles - 1, 0)) {
+          const Turn<T::kItemSlots> following(number + 1);
+          barrier_wait(&control.item_empty[following.stage], following.parity ^ 1);
+          fetch_item(claimed, following.stage);
+        }
+      }
       previous = index;
       if (tile < tiles) {
         index = loaded;
@@ -195,15 +210,6 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
           index = static_cast<uint32_t>(p.shape.keys - 1);
         }
         if (tile + 1 < tiles) loaded = load_index();
-        const Turn<T::kStages> turn(tile_number);
-        barrier_wait(&control.keys_empty[turn.stage], turn.parity ^ 1);
-        gather.tile(shared + T::kKeysAt + turn.stage * T::kTileBytes, k, static_cast<uint32_t>(p.k.row) * 2, index,
-                    item.keys - tile * T::kKeys);
-        barrier_arrive_after_copies(&control.keys_full[turn.stage]);
-      } else if (threadIdx.x == 0) {
-        const Turn<T::kItemSlots> following(number + 1);
-        barrier_wait(&control.item_empty[following.stage], following.parity ^ 1);
-        fetch_item(claimed, following.stage);
       }
       if (tile > 0) {
         const Turn<T::kStages> turn(tile_number - 1);
@@ -212,7 +218,14 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
                     previous, item.keys - (tile - 1) * T::kKeys);
         barrier_arrive_after_copies(&control.values_full[turn.stage]);
       }
-      if (tile < tiles) ++tile_number;
+      if (tile < tiles) {
+        const Turn<T::kStages> turn(tile_number);
+        barrier_wait(&control.keys_empty[turn.stage], turn.parity ^ 1);
+        gather.tile(shared + T::kKeysAt + turn.stage * T::kTileBytes, k, static_cast<uint32_t>(p.k.row) * 2, index,
+                    item.keys - tile * T::kKeys);
+        barrier_arrive_after_copies(&control.keys_full[turn.stage]);
+        ++tile_number;
+      }
     }
     __syncwarp();
     if (gather.lane == 0) barrier_arrive(&control.item_empty[slot.stage]);
@@ -289,12 +302,12 @@ __device__ __forceinline__ bool merge_chunks(const Arguments& a, Control<T>& con
   own[(T::kPartialVectors - 1) * 128] =
       make_float4(state.reference[0], state.reference[1], state.sum[0], state.sum[1]);
   __threadfence();
-  named_barrier(1 + warpgroup, 128);
+  named_barrier(kWithin + warpgroup, 128);
   if (thread == 0) {
     control.arrived[warpgroup] = atomicAdd(a.finished + item.slot * 4 + warpgroup, 1);
     __threadfence();
   }
-  named_barrier(1 + warpgroup, 128);
+  named_barrier(kWithin + warpgroup, 128);
   if (control.arrived[warpgroup] + 1 != item.chunks) return false;
 
   float reference[2] = {kLowest, kLowest};
@@ -332,8 +345,6 @@ struct Staging {
   uint32_t base;
   int warp_row, lane;
 
-  __device__ __forceinline__ int row(int step) const { return warp_row + step * kStepRows + lane / T::kRowChunks; }
-  __device__ __forceinline__ int chunk() const { return lane % T::kRowChunks; }
   __device__ __forceinline__ uint32_t place(int row, int chunk) const {
     return base + chunk / 8 * (64 * 128) + row * 128 + ((chunk % 8 ^ row % 8) << 4);
   }
@@ -342,28 +353,39 @@ struct Staging {
     return place(warp_row + lane % 16, 2 * block + lane / 16);
   }
 
-  __device__ __forceinline__ void load(const HeadRows<const __nv_bfloat16>& from, const ColumnItem& item,
+  // Rows of this warp that exist, of `first` and on in the item.
+  __device__ __forceinline__ int rows(const ColumnItem& item, int first) const {
+    return min(static_cast<int>(item.rows) - first - warp_row, 16);
+  }
+
+  template <class Row>
+  __device__ __forceinline__ Row* lane_start(const HeadRows<Row>& rows, const ColumnItem& item, int first) const {
+    return rows.at(item.batch, item.head, item.first_row + first + warp_row + lane / T::kRowChunks) +
+           lane % T::kRowChunks * 8;
+  }
+
+  // The loops stay loops: this code runs once an item, and fetching it would take longer than running it.
+  __device__ __forceinline__ void load(const HeadRows<const __nv_bfloat16>& rows_from, const ColumnItem& item,
                                        int first) const {
-#pragma unroll
-    for (int step = 0; step < 16 / kStepRows; ++step) {
-      const int r = row(step);
-      if (first + r < item.rows) {
-        copy16(place(r, chunk()), from.at(item.batch, item.head, item.first_row + first + r) + chunk() * 8);
-      }
+    const __nv_bfloat16* from = lane_start(rows_from, item, first);
+    const int end = rows(item, first);
+#pragma unroll 1
+    for (int row = lane / T::kRowChunks; row < end; row += kStepRows, from += kStepRows * rows_from.row) {
+      copy16(place(warp_row + row, lane % T::kRowChunks), from);
     }
   }
 
-  __device__ __forceinline__ void store(const HeadRows<__nv_bfloat16>& to, const ColumnItem& item, int first) const {
-#pragma unroll
-    for (int step = 0; step < 16 / kStepRows; ++step) {
-      const int r = row(step);
-      if (first + r < item.rows) {
-        uint4 value;
-        asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-                     : "r"(place(r, chunk())));
-        *reinterpret_cast<uint4*>(to.at(item.batch, item.head, item.first_row + first + r) + chunk() * 8) = value;
-      }
+  __device__ __forceinline__ void store(const HeadRows<__nv_bfloat16>& rows_to, const ColumnItem& item,
+                                        int first) const {
+    __nv_bfloat16* to = lane_start(rows_to, item, first);
+    const int end = rows(item, first);
+#pragma unroll 2
+    for (int row = lane / T::kRowChunks; row < end; row += kStepRows, to += kStepRows * rows_to.row) {
+      uint4 value;
+      asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+                   : "r"(place(warp_row + row, lane % T::kRowChunks)));
+      *reinterpret_cast<uint4*>(to) = value;
     }
   }
 };
@@ -417,10 +439,10 @@ __device__ __forceinline__ void finish(const ColumnAttention& p, const ColumnIte
                    : "memory");
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const float2 pair = unpack_bf16(packed[i]);
         // A weight of zero leaves out even a cache that is not a number.
-        cached[2 * i] = cache_weight[i % 2] == 0 ? 0 : pair.x * cache_weight[i % 2];
-        cached[2 * i + 1] = cache_weight[i % 2] == 0 ? 0 : pair.y * cache_weight[i % 2];
+        const float2 pair = unpack_bf16(cache_weight[i % 2] == 0 ? 0 : packed[i]);
+        cached[2 * i] = pair.x * cache_weight[i % 2];
+        cached[2 * i + 1] = pair.y * cache_weight[i % 2];
       }
     }
     uint32_t merged[4];
@@ -456,16 +478,24 @@ struct Consumer {
     if (lane == 0) barrier_arrive(barrier);
   }
 
+  // The warpgroups take turns with the tensor cores: a turn is the product with V of one tile and with K of the next.
+  // Were all to multiply at once, all would then compute their softmax at once, and the tensor cores would stand still.
+  __device__ __forceinline__ void wait_turn() const { named_barrier(kTurns + warpgroup, 256); }
+  __device__ __forceinline__ void pass_turn() const {
+    named_barrier_arrive(kTurns + (warpgroup + 1) % T::kWarpgroups, 256);
+  }
+
   // kWidth keys of the current tile, from `first` on. kMask: only `valid` of them are keys. `ends_tile`, `ends_item`: no
   // more of the tile, or of the item, follows; the item's queries are then no longer needed, and `queries_done` runs.
   template <int kWidth, bool kMask, class Done>
-  __device__ __forceinline__ void keys(uint64_t query_tile, int first, int valid, bool ends_tile, bool ends_item,
-                                       const Done& queries_done) {
+  __device__ __forceinline__ void keys(uint64_t query_tile, int first, int valid, bool starts_item, bool ends_tile,
+                                       bool ends_item, const Done& queries_done) {
     const Turn<T::kStages> turn(tile_number);
     float s[kWidth / 2];
     barrier_wait(&control.keys_full[turn.stage], turn.parity);
     fence_async();
     const uint64_t key_tile = swizzled_tile(shared + T::kKeysAt + turn.stage * T::kTileBytes + first * 128, 16);
+    if (starts_item) wait_turn();
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < T::kHeadDim / 16; ++step) {
@@ -473,6 +503,7 @@ struct Consumer {
                                        advance(key_tile, step / 4 * (T::kKeys * 128) + step % 4 * 32), step > 0);
     }
     wgmma_commit();
+    pass_turn();
     wgmma_wait<0>();
     hold(s);
     if (ends_tile) release(&control.keys_empty[turn.stage]);
@@ -493,6 +524,7 @@ struct Consumer {
     fence_async();
     const uint64_t value_tile =
         swizzled_tile(shared + T::kValuesAt + turn.stage * T::kTileBytes + first * 128, T::kKeys * 128);
+    wait_turn();
     hold(o);
     wgmma_fence();
 #pragma unroll
@@ -500,6 +532,7 @@ struct Consumer {
       Wgmma<T::kHeadDim>::template rs<1>(o, weights[step], advance(value_tile, step * 2048));
     }
     wgmma_commit();
+    if (ends_item) pass_turn();
     wgmma_wait<0>();
     hold(o);
     if (ends_tile) {
@@ -510,6 +543,7 @@ struct Consumer {
 
   __device__ __forceinline__ void run() {
     const ColumnAttention& p = a.problem;
+    if (warpgroup + 1 == T::kWarpgroups) pass_turn();
     for (uint32_t number = 0;; ++number) {
       const Turn<T::kItemSlots> slot(number);
       const Turn<T::kQueryBuffers> buffer(number);
@@ -531,16 +565,16 @@ struct Consumer {
       if (item.keys > 0) {
         const auto queries_done = [&] {
           // All four warps have multiplied with the queries: their place takes the cache, then the results.
-          named_barrier(1 + warpgroup, 128);
+          named_barrier(kWithin + warpgroup, 128);
           load_cache();
         };
         int left = item.keys;
         for (; left >= T::kKeys; left -= T::kKeys) {
-          keys<T::kKeys, false>(query_tile, 0, left, true, left == T::kKeys, queries_done);
+          keys<T::kKeys, false>(query_tile, 0, left, left == item.keys, true, left == T::kKeys, queries_done);
         }
         // A last, short tile costs what its keys need.
-        for (int first = 0; left > 0; first += 32, left -= 32) {
-          keys<32, true>(query_tile, first, left, left <= 32, left <= 32, queries_done);
+        for (int first = 0; left > 0; first += kTail, left -= kTail) {
+          keys<kTail, true>(query_tile, first, left, left == item.keys, left <= kTail, left <= kTail, queries_done);
         }
       } else {
         load_cache();
@@ -555,6 +589,7 @@ struct Consumer {
       release(&control.queries_empty[buffer.stage]);
       if (lane == 0) barrier_arrive(&control.item_empty[slot.stage]);
     }
+    if (warpgroup == 0) wait_turn();
   }
 };
 
