@@ -25,7 +25,7 @@ struct Layout {
 };
 
 template <int kKeys, int kWidth, int kStages, int kBlocks, bool kBias>
-__global__ void __launch_bounds__(kThreads, kBlocks > 1 ? kBlocks - kBias : 1)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     attention_mma_kernel(const __grid_constant__ Attention<__nv_bfloat16> problem, int blocks_per_group, int parts) {
   using L = Layout<kKeys, kWidth, kStages, kBlocks>;
   extern __shared__ __align__(1024) char shared[];
