@@ -17,7 +17,7 @@ interface Costs {
 const costs: Record<Backend, Costs> = {
   cpu: { gather: 1.25, neuronSelection: 0.06, attentionLaunches: 0, mlpLaunches: 0 },
   // 15 and 60 microseconds of launches at 600 TFLOP/s: short sequences run dense.
-  cuda: { gather: 1.3, neuronSelection: 0.01, attentionLaunches: 9e9, mlpLaunches: 36e9 },
+  cuda: { gather: 1.5, neuronSelection: 0.01, attentionLaunches: 9e9, mlpLaunches: 36e9 },
 };
 
 /** What a module costs dense, and the share of it that a delta computes. */
