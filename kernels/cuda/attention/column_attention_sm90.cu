@@ -22,7 +22,7 @@ constexpr float kLowest = -1e30f;
 // means rescaling all that has been summed; fp32 and bf16 are as exact a few hundred times above 1 as below.
 constexpr float kSlack = 8;
 
-// Keys that the pieces of a short last tile have: each costs as much as a full one.
+// A short last tile is computed in pieces of this many keys.
 constexpr int kTail = 32;
 
 enum : int { kNone = 0, kControl = 1, kLogSumExp = 2 };  // tamias_cache_rule
@@ -476,8 +476,8 @@ struct Consumer {
     if (lane == 0) barrier_arrive(barrier);
   }
 
-  // kWidth keys of the current tile, from `first` on. kMask: only `valid` of them are keys. `ends_tile`, `ends_item`: no
-  // more of the tile, or of the item, follows; the item's queries are then no longer needed, and `queries_done` runs.
+  // kWidth keys of the current tile, from `first` on. kMask: only `valid` of them are keys. `ends_tile`, `ends_item`:
+  // no more of the tile, or of the item, follows; the item's queries are then done with, and `queries_done` runs.
   template <int kWidth, bool kMask, class Done>
   __device__ __forceinline__ void keys(uint64_t query_tile, int first, int valid, bool ends_tile, bool ends_item,
                                        const Done& queries_done) {
@@ -571,7 +571,6 @@ struct Consumer {
         for (; left >= T::kKeys; left -= T::kKeys) {
           keys<T::kKeys, false>(query_tile, 0, left, true, left == T::kKeys, queries_done);
         }
-        // A last, short tile costs what its keys need.
         for (int first = 0; left > 0; first += kTail, left -= kTail) {
           keys<kTail, true>(query_tile, first, left, left <= kTail, left <= kTail, queries_done);
         }
