@@ -16,8 +16,8 @@ struct alignas(16) ColumnItem {
   int32_t list;  // of the mask; -1: all keys in order
   int32_t batch, head;
   int32_t first_row, first_key, keys;
-  uint16_t rows;  // 0: no more items
-  uint16_t chunks, chunk;
+  uint16_t rows;
+  uint16_t chunks, chunk;  // chunks 0: no more items
   uint16_t slot;  // of the item's first partial result; its chunks' slots follow each other
 };
 static_assert(sizeof(ColumnItem) == 32);

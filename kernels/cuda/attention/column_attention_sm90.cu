@@ -22,9 +22,7 @@ constexpr float kLowest = -1e30f;
 // means rescaling all that has been summed; fp32 and bf16 are as exact a few hundred times above 1 as below.
 constexpr float kSlack = 8;
 
-// Named barriers, one of each per warpgroup. 0 is __syncthreads.
-constexpr int kWithin = 1, kTurns = 4;
-
+// A short last tile is computed in pieces of this many keys.
 constexpr int kTail = 32;
 
 enum : int { kNone = 0, kControl = 1, kLogSumExp = 2 };  // tamias_cache_rule
@@ -36,8 +34,8 @@ struct Tiles {
   static constexpr int kKeys = 128;
   static constexpr int kThreads = 128 * (kWarpgroups + 1);
   static constexpr int kStages = 2, kQueryBuffers = 2, kItemSlots = 4;
-  static constexpr int kProducerRegisters = kWarpgroups == 3 ? 32 : 40;
-  static constexpr int kConsumerRegisters = kWarpgroups == 3 ? 160 : 232;
+  static constexpr int kProducerRegisters = kWarpgroups == 3 ? 32 : 56;
+  static constexpr int kConsumerRegisters = kWarpgroups == 3 ? 160 : 224;
 
   static constexpr int kRowChunks = kHeadDim / 8;  // of 16 bytes
   static constexpr int kPanels = kHeadDim / 64;    // of 128 bytes of every row
@@ -167,7 +165,7 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
     const Turn<T::kItemSlots> slot(number);
     barrier_wait(&control.item_full[slot.stage], slot.parity);
     const ColumnItem& item = control.items[slot.stage];
-    if (item.rows == 0) break;
+    if (item.chunks == 0) break;
     const int batch = item.batch, head = item.head, list = item.list;
     const int end = item.first_key + item.keys;
     // Lanes past the end repeat the last key; its copies are zeros.
@@ -207,9 +205,16 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
         index = loaded;
         if (index >= p.shape.keys) {
           *p.failure = 1;
-          index = static_cast<uint32_t>(p.shape.keys - 1);
+          index = static_cast<int32_t>(index) < 0 ? 0 : static_cast<uint32_t>(p.shape.keys - 1);
         }
         if (tile + 1 < tiles) loaded = load_index();
+      }
+      if (tile < tiles) {
+        const Turn<T::kStages> turn(tile_number);
+        barrier_wait(&control.keys_empty[turn.stage], turn.parity ^ 1);
+        gather.tile(shared + T::kKeysAt + turn.stage * T::kTileBytes, k, static_cast<uint32_t>(p.k.row) * 2, index,
+                    item.keys - tile * T::kKeys);
+        barrier_arrive_after_copies(&control.keys_full[turn.stage]);
       }
       if (tile > 0) {
         const Turn<T::kStages> turn(tile_number - 1);
@@ -218,14 +223,7 @@ __device__ __forceinline__ void produce(const Arguments& a, uint32_t shared, Con
                     previous, item.keys - (tile - 1) * T::kKeys);
         barrier_arrive_after_copies(&control.values_full[turn.stage]);
       }
-      if (tile < tiles) {
-        const Turn<T::kStages> turn(tile_number);
-        barrier_wait(&control.keys_empty[turn.stage], turn.parity ^ 1);
-        gather.tile(shared + T::kKeysAt + turn.stage * T::kTileBytes, k, static_cast<uint32_t>(p.k.row) * 2, index,
-                    item.keys - tile * T::kKeys);
-        barrier_arrive_after_copies(&control.keys_full[turn.stage]);
-        ++tile_number;
-      }
+      if (tile < tiles) ++tile_number;
     }
     __syncwarp();
     if (gather.lane == 0) barrier_arrive(&control.item_empty[slot.stage]);
@@ -302,12 +300,12 @@ __device__ __forceinline__ bool merge_chunks(const Arguments& a, Control<T>& con
   own[(T::kPartialVectors - 1) * 128] =
       make_float4(state.reference[0], state.reference[1], state.sum[0], state.sum[1]);
   __threadfence();
-  named_barrier(kWithin + warpgroup, 128);
+  named_barrier(1 + warpgroup, 128);
   if (thread == 0) {
     control.arrived[warpgroup] = atomicAdd(a.finished + item.slot * 4 + warpgroup, 1);
     __threadfence();
   }
-  named_barrier(kWithin + warpgroup, 128);
+  named_barrier(1 + warpgroup, 128);
   if (control.arrived[warpgroup] + 1 != item.chunks) return false;
 
   float reference[2] = {kLowest, kLowest};
@@ -404,8 +402,8 @@ __device__ __forceinline__ void finish(const ColumnAttention& p, const ColumnIte
     const int row = first + staging.warp_row + staging.lane / 4 + 8 * e;
     const bool real = row < item.rows;
     const float sum = quad_sum(state.sum[e]);
-    float total = sum > 0 ? state.reference[e] + log2f(sum) : -INFINITY;
-    own_weight[e] = sum > 0 ? 1 / sum : 0;
+    float total = sum > 0 ? state.reference[e] + __log2f(sum) : -INFINITY;
+    own_weight[e] = sum > 0 ? __fdividef(1, sum) : 0;
     cache_weight[e] = 0;
     if (p.rule == kControl) {
       own_weight[e] *= p.beta;
@@ -416,9 +414,9 @@ __device__ __forceinline__ void finish(const ColumnAttention& p, const ColumnIte
       if (reference > -INFINITY) {
         const float own_share = exp2_fast(total - reference), rest_share = exp2_fast(rest - reference);
         const float shares = own_share + rest_share;
-        own_weight[e] *= own_share / shares;
-        cache_weight[e] = rest_share / shares;
-        total = reference + log2f(shares);
+        own_weight[e] *= __fdividef(own_share, shares);
+        cache_weight[e] = __fdividef(rest_share, shares);
+        total = reference + __log2f(shares);
       }
     }
     if (p.lse.data && real && staging.lane % 4 == 0) {
@@ -478,24 +476,16 @@ struct Consumer {
     if (lane == 0) barrier_arrive(barrier);
   }
 
-  // The warpgroups take turns with the tensor cores: a turn is the product with V of one tile and with K of the next.
-  // Were all to multiply at once, all would then compute their softmax at once, and the tensor cores would stand still.
-  __device__ __forceinline__ void wait_turn() const { named_barrier(kTurns + warpgroup, 256); }
-  __device__ __forceinline__ void pass_turn() const {
-    named_barrier_arrive(kTurns + (warpgroup + 1) % T::kWarpgroups, 256);
-  }
-
-  // kWidth keys of the current tile, from `first` on. kMask: only `valid` of them are keys. `ends_tile`, `ends_item`: no
-  // more of the tile, or of the item, follows; the item's queries are then no longer needed, and `queries_done` runs.
+  // kWidth keys of the current tile, from `first` on. kMask: only `valid` of them are keys. `ends_tile`, `ends_item`:
+  // no more of the tile, or of the item, follows; the item's queries are then done with, and `queries_done` runs.
   template <int kWidth, bool kMask, class Done>
-  __device__ __forceinline__ void keys(uint64_t query_tile, int first, int valid, bool starts_item, bool ends_tile,
-                                       bool ends_item, const Done& queries_done) {
+  __device__ __forceinline__ void keys(uint64_t query_tile, int first, int valid, bool ends_tile, bool ends_item,
+                                       const Done& queries_done) {
     const Turn<T::kStages> turn(tile_number);
     float s[kWidth / 2];
     barrier_wait(&control.keys_full[turn.stage], turn.parity);
     fence_async();
     const uint64_t key_tile = swizzled_tile(shared + T::kKeysAt + turn.stage * T::kTileBytes + first * 128, 16);
-    if (starts_item) wait_turn();
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < T::kHeadDim / 16; ++step) {
@@ -503,7 +493,6 @@ struct Consumer {
                                        advance(key_tile, step / 4 * (T::kKeys * 128) + step % 4 * 32), step > 0);
     }
     wgmma_commit();
-    pass_turn();
     wgmma_wait<0>();
     hold(s);
     if (ends_tile) release(&control.keys_empty[turn.stage]);
@@ -524,7 +513,6 @@ struct Consumer {
     fence_async();
     const uint64_t value_tile =
         swizzled_tile(shared + T::kValuesAt + turn.stage * T::kTileBytes + first * 128, T::kKeys * 128);
-    wait_turn();
     hold(o);
     wgmma_fence();
 #pragma unroll
@@ -532,7 +520,6 @@ struct Consumer {
       Wgmma<T::kHeadDim>::template rs<1>(o, weights[step], advance(value_tile, step * 2048));
     }
     wgmma_commit();
-    if (ends_item) pass_turn();
     wgmma_wait<0>();
     hold(o);
     if (ends_tile) {
@@ -541,15 +528,25 @@ struct Consumer {
     }
   }
 
+  // A warpgroup without queries in the item only frees its tiles.
+  __device__ __forceinline__ void pass_tiles(int count) {
+    for (; count > 0; count -= T::kKeys, ++tile_number) {
+      const Turn<T::kStages> turn(tile_number);
+      barrier_wait(&control.keys_full[turn.stage], turn.parity);
+      release(&control.keys_empty[turn.stage]);
+      barrier_wait(&control.values_full[turn.stage], turn.parity);
+      release(&control.values_empty[turn.stage]);
+    }
+  }
+
   __device__ __forceinline__ void run() {
     const ColumnAttention& p = a.problem;
-    if (warpgroup + 1 == T::kWarpgroups) pass_turn();
     for (uint32_t number = 0;; ++number) {
       const Turn<T::kItemSlots> slot(number);
       const Turn<T::kQueryBuffers> buffer(number);
       barrier_wait(&control.item_full[slot.stage], slot.parity);
       const ColumnItem& item = control.items[slot.stage];
-      if (item.rows == 0) break;
+      if (item.chunks == 0) break;
       const uint32_t query_base = shared + buffer.stage * T::kQueryBytes + warpgroup * T::kWarpgroupQueryBytes;
       const Staging<T> staging{query_base, static_cast<int>(threadIdx.x % 128 / 32 * 16), lane};
 #pragma unroll
@@ -562,26 +559,27 @@ struct Consumer {
       const auto load_cache = [&] {
         if (p.rule != kNone && item.chunks == 1) staging.load(p.cache, item, warpgroup * 64);
       };
-      if (item.keys > 0) {
+      if (item.rows <= warpgroup * 64) {
+        pass_tiles(item.keys);
+      } else if (item.keys > 0) {
         const auto queries_done = [&] {
           // All four warps have multiplied with the queries: their place takes the cache, then the results.
-          named_barrier(kWithin + warpgroup, 128);
+          named_barrier(1 + warpgroup, 128);
           load_cache();
         };
         int left = item.keys;
         for (; left >= T::kKeys; left -= T::kKeys) {
-          keys<T::kKeys, false>(query_tile, 0, left, left == item.keys, true, left == T::kKeys, queries_done);
+          keys<T::kKeys, false>(query_tile, 0, left, true, left == T::kKeys, queries_done);
         }
-        // A last, short tile costs what its keys need.
         for (int first = 0; left > 0; first += kTail, left -= kTail) {
-          keys<kTail, true>(query_tile, first, left, left == item.keys, left <= kTail, left <= kTail, queries_done);
+          keys<kTail, true>(query_tile, first, left, left <= kTail, left <= kTail, queries_done);
         }
       } else {
         load_cache();
       }
 
-      bool last = true;
-      if (item.chunks > 1) {
+      bool last = item.rows > warpgroup * 64;
+      if (last && item.chunks > 1) {
         last = merge_chunks(a, control, item, warpgroup, o, state);
         if (last && p.rule != kNone) staging.load(p.cache, item, warpgroup * 64);
       }
@@ -589,7 +587,6 @@ struct Consumer {
       release(&control.queries_empty[buffer.stage]);
       if (lane == 0) barrier_arrive(&control.item_empty[slot.stage]);
     }
-    if (warpgroup == 0) wait_turn();
   }
 };
 
