@@ -28,7 +28,7 @@ __device__ __forceinline__ Upper upper_of(const Source& source, uint32_t lowest,
   uint32_t count = 0;
   Sum mass = 0;
   source.for_each([&](uint32_t, uint32_t key) {
-    if (key >= lowest && key <= kHighestKey) {
+    if ((key >= lowest) & (key <= kHighestKey)) {
       ++count;
       mass += score_of(key);
     }
@@ -54,7 +54,8 @@ __device__ Range find_mass(const Source& source, double reached, double goal, Ra
   return range;
 }
 
-// How many of the source's best columns beside the always columns it takes to bring `reached`, which is less, to `goal`.
+// How many of the source's best columns beside the always columns it takes to bring `reached`, which is less, to
+// `goal`.
 template <int kThreads, class Source>
 __device__ MassCount count_to_reach(const Source& source, double reached, double goal, CutShared& shared,
                                     MassShared& mass, Team<kThreads>& team) {

@@ -35,18 +35,19 @@ struct Update {
 
 // `blocks` share a group's list.
 template <class Index>
-__global__ __launch_bounds__(kThreads) void update_chosen(const Update problem, int64_t blocks, uint32_t* failure) {
-  const int64_t group = blockIdx.x / blocks;
-  const int64_t batch = group / problem.groups;
-  const float* now = problem.now + batch * problem.now_batch + group % problem.groups * problem.now_group;
-  float* cached = problem.cached + batch * problem.cached_batch + group % problem.groups * problem.cached_group;
+__global__ __launch_bounds__(kThreads) void update_chosen(const Update problem, uint32_t blocks, uint32_t* failure) {
+  const uint32_t group = blockIdx.x / blocks;
+  const uint32_t batch = group / static_cast<uint32_t>(problem.groups);
+  const uint32_t own = group - batch * static_cast<uint32_t>(problem.groups);
+  const float* now = problem.now + batch * problem.now_batch + own * problem.now_group;
+  float* cached = problem.cached + batch * problem.cached_batch + own * problem.cached_group;
   const int64_t count = problem.counts[group];
   if (count < TAMIAS_ALL_COLUMNS || count > problem.capacity) {
     *failure = kWrongMask;
     return;
   }
-  const int64_t first = blockIdx.x % blocks * kThreads + threadIdx.x;
-  const int64_t step = blocks * kThreads;
+  const int64_t first = int64_t{blockIdx.x - group * blocks} * kThreads + threadIdx.x;
+  const int64_t step = int64_t{blocks} * kThreads;
   if (count == TAMIAS_ALL_COLUMNS) {
     for (int64_t i = first; i < problem.columns; i += step) cached[i] = now[i];
     return;
@@ -85,11 +86,12 @@ extern "C" int32_t tamias_update_chosen(uint64_t stream, const tamias_tensor* no
                             a.cached.step(0),     a.cached.step(1),      a.mask.groups,           a.mask.columns,
                             a.mask.capacity,      a.mask.indices.data,   a.mask.counts.as<int32_t>()};
     const int64_t groups = a.mask.size();
-    const int64_t blocks = std::min<int64_t>((a.mask.columns + 4 * kThreads - 1) / (4 * kThreads), 16);
+    constexpr int64_t kOwn = 4 * kThreads;  // columns
+    const auto blocks = static_cast<uint32_t>(std::min<int64_t>((a.mask.columns + kOwn - 1) / kOwn, 16));
     if (groups > INT32_MAX / 16) refuse("counts has %lld groups, more than a grid", (long long)groups);
     op.submit([=](const Run& run) {
       const auto kernel = a.mask.short_indices ? update_chosen<uint16_t> : update_chosen<int32_t>;
-      kernel<<<static_cast<unsigned>(groups * blocks), kThreads, 0, run.stream>>>(problem, blocks, run.failure);
+      kernel<<<static_cast<unsigned>(groups) * blocks, kThreads, 0, run.stream>>>(problem, blocks, run.failure);
     });
   });
 }

@@ -20,7 +20,8 @@ __device__ __forceinline__ uint32_t key_of(float score) {
 
 // NaN for the keys of no score.
 __device__ __forceinline__ float score_of(uint32_t key) {
-  return key == kAlwaysKey ? __uint_as_float(0x7fffffffu) : __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+  const uint32_t bits = key & 0x80000000u ? key & 0x7fffffffu : ~key;
+  return __uint_as_float(key == kAlwaysKey ? 0x7fffffffu : bits);
 }
 
 // Takes the columns of better scores, and those of this score up to `column`.
@@ -29,7 +30,7 @@ struct Cut {
   uint32_t column;
 
   __device__ __forceinline__ bool takes(uint32_t other_column, uint32_t other_key) const {
-    return other_key > key || (other_key == key && other_column <= column);
+    return (other_key > key) | ((other_key == key) & (other_column <= column));  // no branches
   }
 };
 

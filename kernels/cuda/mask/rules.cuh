@@ -104,8 +104,8 @@ __device__ Cut cut_row(const SelectProblem& problem, const Source& source, uint3
                        uint32_t members, CutShared& shared, Team<kThreads>& team) {
   if (wanted == always) return always ? cut_after_always() : cut_before_all();
   if (wanted == members) return cut_after_all();
-  return find_cut(source, wanted, range_of(source, team), members, always, static_cast<uint32_t>(problem.columns),
-                  shared, team);
+  const Bracket bracket = {range_of(source, team), members, always};
+  return find_cut(source, wanted, bracket, static_cast<uint32_t>(problem.columns), shared, team);
 }
 
 }  // namespace tamias

@@ -15,12 +15,11 @@ using LongTeam = Team<kLongThreads>;
 
 // Places in the dynamic shared memory, in bytes.
 struct LongLayout {
-  uint32_t keys;        // of candidates
-  uint32_t columns;     // of candidates
-  uint32_t capacity;    // candidates
-  uint32_t tile;        // columns whose bits fit in the memory
-  uint32_t prefetched;  // bytes of the next row that are asked for while the choice among candidates is made
-  uint32_t bytes;       // of all
+  uint32_t keys;      // of candidates
+  uint32_t columns;   // of candidates
+  uint32_t capacity;  // candidates
+  uint32_t tile;      // columns whose bits fit in the memory
+  uint32_t bytes;     // of all
 };
 
 struct GlobalRow {
@@ -59,6 +58,10 @@ struct Pieces {
     return reinterpret_cast<const float4*>(scores + head)[piece];
   }
   __device__ uint32_t rest() const { return head + count * 4; }
+  __device__ __forceinline__ uint32_t batch_of(uint32_t column) const {
+    if (column >= rest()) return batches + 1;
+    return column < head ? 0 : (column - head) / kBatch + 1;
+  }
 };
 
 constexpr int kMostBatches = kMostNamed / Pieces::kBatch + 2;
@@ -79,8 +82,7 @@ struct Sample {
       const uint32_t stretch = i * kLongThreads + threadIdx.x;
       const uint32_t begin = static_cast<uint64_t>(pieces.count) * stretch / kStretches;
       const uint32_t end = static_cast<uint64_t>(pieces.count) * (stretch + 1) / kStretches;
-      const uint32_t mixed = (stretch * 2654435761u ^ 0x9e3779b9u) * 2246822519u >> 16;
-      values[i] = pieces.at(begin + mixed % max(end - begin, 1u));
+      values[i] = pieces.at(begin + __umulhi((stretch * 2654435761u ^ 0x9e3779b9u) * 2246822519u, end - begin));
     }
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
@@ -149,17 +151,9 @@ struct LongRows {
     // As many deviations as make a miss rare, with pairs of neighbours taken for alike.
     const float rank = expected + 3.5f * sqrtf(2 * expected * max(0.0f, 1 - expected / Sample::kSize)) + 8;
     if (rank >= Sample::kSize || rank / share > static_cast<float>(layout.capacity)) return kNoKey;
-    Range range = range_of(sample, team);
-    for (float from = Sample::kSize; range.lowest < range.highest && from > 1.04f * rank;) {
-      const auto count = static_cast<float>(count_from(sample, range.middle(), team));
-      if (count >= rank) {
-        from = count;
-        range.lowest = range.middle();
-      } else {
-        range.highest = range.middle() - 1;
-      }
-    }
-    return range.lowest;
+    Bracket bracket = {range_of(sample, team), Sample::kSize, 0};
+    narrow(sample, static_cast<uint32_t>(rank), static_cast<uint32_t>(0.06f * rank), bracket, shared, team);
+    return bracket.range.lowest;
   }
 
   // Whether 4 columns are always chosen, as bits.
@@ -191,6 +185,8 @@ struct LongRows {
     if (begin + total > layout.capacity) return;  // found by `candidates`
     if (lane == 0) shared.batches[batch] = make_ushort2(static_cast<uint16_t>(begin), static_cast<uint16_t>(total));
     const uint32_t before = until - counts;
+    uint32_t* const kept_keys = keys();
+    uint32_t* const kept_columns = columns();
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
       uint32_t at = begin + (before >> 8 * i & 255);
@@ -198,10 +194,11 @@ struct LongRows {
       const float scores[4] = {values[i].x, values[i].y, values[i].z, values[i].w};
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        if (!(taken >> (4 * i + k) & 1)) continue;
-        keys()[at] = always_taken >> (4 * i + k) & 1 ? kAlwaysKey : __float_as_uint(scores[k]);
-        columns()[at] = column + i * kWarp * 4 + k;
-        ++at;
+        if (taken >> (4 * i + k) & 1) {
+          kept_keys[at] = always_taken >> (4 * i + k) & 1 ? kAlwaysKey : __float_as_uint(scores[k]);
+          kept_columns[at] = column + i * kWarp * 4 + k;
+          ++at;
+        }
       }
     }
   }
@@ -262,15 +259,13 @@ struct LongRows {
   }
 
   // Finds the cut among the row's candidates, or says that they are not enough to tell.
-  __device__ bool cut_candidates(const Row& row, const float* next_scores, Candidates& candidates, Cut& cut,
-                                 uint32_t& wanted) {
+  __device__ bool cut_candidates(const Row& row, Candidates& candidates, Cut& cut, uint32_t& wanted) {
     const Pieces pieces(row);
     const uint32_t lowest_key = guess(row, pieces);
     if (lowest_key <= kNanKey) return false;
     const float lowest = score_of(lowest_key);
     RowSums<kRule> sums(row.scores[0]);
     candidates = collect(row, pieces, lowest, sums);
-    if (next_scores && threadIdx.x == 0) prefetch(next_scores);
     if (candidates.count > layout.capacity) return false;
     const Others others = count_others(problem, candidates, lowest, sums, shared, team);
     wanted = count_wanted<kRule>(problem, always, others.count);
@@ -279,56 +274,49 @@ struct LongRows {
     return true;
   }
 
-  __device__ void prefetch(const float* scores) const {
-#if __CUDA_ARCH__ >= 900
-    const uint64_t begin = (reinterpret_cast<uint64_t>(scores) + 15) / 16 * 16;
-    if (layout.prefetched) {
-      asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(begin), "r"(layout.prefetched) : "memory");
-    }
-#endif
-  }
-
-  // Calls visit(batch, whether this lane's candidate is taken, its column) for each 32 candidates of a warp's batches.
-  template <class Visit>
-  __device__ __forceinline__ void for_each_taken(const Cut& cut, uint32_t batches, Visit visit) const {
-    for (uint32_t batch = team.warp(); batch < batches; batch += team.kWarps) {
-      const ushort2 place = shared.batches[batch];
-      for (uint32_t first = 0; first < place.y; first += kWarp) {
-        const uint32_t i = place.x + first + team.lane();
-        const bool exists = first + team.lane() < place.y;
-        const uint32_t column = exists ? columns()[i] : 0;
-        visit(batch, exists && cut.takes(column, keys()[i]), column);
-      }
-    }
-  }
-
   template <class Index>
-  __device__ void write_candidates(const Row& row, const Cut& cut, Index* list) {
-    const uint32_t batches = Pieces(row).batches + 2;
-    for (uint32_t batch = threadIdx.x; batch < batches; batch += kLongThreads) shared.offsets[batch] = 0;
+  __device__ void write_candidates(const Row& row, const Candidates& candidates, const Cut& cut, Index* list) {
+    const Pieces pieces(row);
+    const uint32_t batches = pieces.batches + 2;
+    uint32_t* offsets = shared.offsets;
+    for (uint32_t batch = threadIdx.x; batch < batches; batch += kLongThreads) offsets[batch] = 0;
     __syncthreads();
-    for_each_taken(cut, batches, [&](uint32_t batch, bool taken, uint32_t) {
-      const uint32_t count = __popc(__ballot_sync(kAllLanes, taken));
-      if (team.lane() == 0) shared.offsets[batch] += count;
+    candidates.for_each([&](uint32_t column, uint32_t key) {
+      if (cut.takes(column, key)) atomicAdd(offsets + pieces.batch_of(column), 1u);
     });
     __syncthreads();
     static_assert(kMostBatches <= 2 * kLongThreads);
     const uint32_t own = 2 * threadIdx.x;
-    const uint32_t first = own < batches ? shared.offsets[own] : 0;
-    const uint32_t second = own + 1 < batches ? shared.offsets[own + 1] : 0;
+    const uint32_t first = own < batches ? offsets[own] : 0;
+    const uint32_t second = own + 1 < batches ? offsets[own + 1] : 0;
     uint32_t total;
     const uint32_t before = team.sum_before(first + second, total);
-    if (own < batches) shared.offsets[own] = before;
-    if (own + 1 < batches) shared.offsets[own + 1] = before + first;
+    if (own < batches) offsets[own] = before;
+    if (own + 1 < batches) offsets[own + 1] = before + first;
     __syncthreads();
-    for_each_taken(cut, batches, [&](uint32_t batch, bool taken, uint32_t column) {
-      const uint32_t taken_lanes = __ballot_sync(kAllLanes, taken);
-      const uint32_t offset = shared.offsets[batch];
-      if (taken) list[offset + __popc(taken_lanes & ((1u << team.lane()) - 1))] = static_cast<Index>(column);
-      __syncwarp();
-      if (team.lane() == 0) shared.offsets[batch] = offset + __popc(taken_lanes);
-      __syncwarp();
-    });
+    const uint32_t lane = team.lane();
+    const uint32_t lower_lanes = (1u << lane) - 1;
+    for (uint32_t batch = team.warp(); batch < batches; batch += team.kWarps) {
+      const ushort2 place = shared.batches[batch];
+      Index* to = list + offsets[batch];
+      const uint32_t end = place.x + place.y;
+      for (uint32_t i = place.x + lane; i - lane < end; i += 2 * kWarp) {
+        bool taken[2];
+        uint32_t column[2];
+#pragma unroll
+        for (int k = 0; k < 2; ++k) {
+          const uint32_t at = min(i + k * kWarp, layout.capacity - 1);
+          column[k] = candidates.columns[at];
+          taken[k] = (i + k * kWarp < end) & cut.takes(column[k], candidates.keys[at]);
+        }
+#pragma unroll
+        for (int k = 0; k < 2; ++k) {
+          const uint32_t lanes = __ballot_sync(kAllLanes, taken[k]);
+          if (taken[k]) to[__popc(lanes & lower_lanes)] = static_cast<Index>(column[k]);
+          to += __popc(lanes);
+        }
+      }
+    }
   }
 
   // Any row: about as many passes over it as a key has bits, and one to write the list.
@@ -363,11 +351,11 @@ struct LongRows {
   }
 
   template <class Index>
-  __device__ void select(const Row& row, const float* next_scores, Index* list, uint32_t& wanted) {
+  __device__ void select(const Row& row, Index* list, uint32_t& wanted) {
     Candidates candidates;
     Cut cut;
-    if (problem.columns <= kMostNamed && cut_candidates(row, next_scores, candidates, cut, wanted)) {
-      write_candidates(row, cut, list);
+    if (problem.columns <= kMostNamed && cut_candidates(row, candidates, cut, wanted)) {
+      write_candidates(row, candidates, cut, list);
     } else {
       __syncthreads();
       cut_and_write(row, list, wanted);
@@ -382,7 +370,7 @@ __global__ __launch_bounds__(kLongThreads, 2) void select_long_rows(const Select
   extern __shared__ __align__(16) char memory[];
   __shared__ LongShared<kRule> shared;
   LongTeam team(shared.team);
-  if (threadIdx.x == 0) shared.few_count = 0;
+  clear<kLongThreads>(shared);
   LongRows<kRule> rows{problem, layout, shared, team, memory, nullptr, 0};
   if (problem.always && problem.columns <= kMostNamed) {
     const auto columns = static_cast<uint32_t>(problem.columns);
@@ -397,20 +385,18 @@ __global__ __launch_bounds__(kLongThreads, 2) void select_long_rows(const Select
     rows.always = team.sum(count);  // its barrier publishes the words too
     rows.always_words = words;
   }
-  const int64_t row_count = problem.batch * problem.lists * problem.groups;
-  for (int64_t index = blockIdx.x; index < row_count; index += gridDim.x) {
+  const auto row_count = static_cast<uint32_t>(problem.batch * problem.lists * problem.groups);
+  for (uint32_t index = blockIdx.x; index < row_count; index += gridDim.x) {
     const Row row(problem, index);
     if (row.dense) {
       if (threadIdx.x == 0) problem.counts[index] = TAMIAS_ALL_COLUMNS;
       continue;
     }
-    const int64_t next = index + gridDim.x;
-    const float* next_scores = next < row_count ? Row(problem, next).scores : nullptr;
     uint32_t wanted = 0;
     if (problem.short_indices) {
-      rows.select(row, next_scores, static_cast<uint16_t*>(problem.indices) + row.list, wanted);
+      rows.select(row, static_cast<uint16_t*>(problem.indices) + row.list, wanted);
     } else {
-      rows.select(row, next_scores, static_cast<int32_t*>(problem.indices) + row.list, wanted);
+      rows.select(row, static_cast<int32_t*>(problem.indices) + row.list, wanted);
     }
     if (threadIdx.x == 0) problem.counts[index] = static_cast<int32_t>(wanted);
   }

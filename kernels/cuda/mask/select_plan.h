@@ -9,7 +9,7 @@
 
 namespace tamias {
 
-constexpr int64_t kLongestShortRow = 32768;
+constexpr int64_t kLongestShortRow = 12288;
 constexpr int64_t kMostNamed = int64_t{1} << 18;  // columns of a row whose candidates can be named
 
 inline int64_t row_count(const SelectProblem& problem) { return problem.batch * problem.lists * problem.groups; }

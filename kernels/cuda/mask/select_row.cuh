@@ -16,15 +16,18 @@ struct Row {
   bool dense;
   int64_t list;  // offset of its indices, in elements
 
-  __device__ Row(const SelectProblem& problem, int64_t index)
+  // 32-bit divisions: those of 64 bits would take longer than much else of a row.
+  __device__ Row(const SelectProblem& problem, uint32_t index)
       : always(problem.always),
         always_step(problem.always_step),
         columns(static_cast<uint32_t>(problem.columns)),
         list(index * problem.capacity) {
-    const int64_t group = index % problem.groups;
-    const int64_t outer = index / problem.groups;
-    scores = problem.scores + outer / problem.lists * problem.score_batch +
-             outer % problem.lists * problem.score_list + group * problem.score_group;
+    const auto groups = static_cast<uint32_t>(problem.groups);
+    const auto lists = static_cast<uint32_t>(problem.lists);
+    const uint32_t group = index % groups;
+    const uint32_t outer = index / groups;
+    scores = problem.scores + outer / lists * problem.score_batch + outer % lists * problem.score_list +
+             group * problem.score_group;
     dense = problem.dense_groups && problem.dense_groups[group * problem.dense_step] != 0;
   }
 

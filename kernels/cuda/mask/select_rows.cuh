@@ -43,7 +43,6 @@ cudaError_t find_long_layout(const SelectProblem& problem, LongLayout& layout) {
   layout.capacity = static_cast<uint32_t>(capacity);
   layout.bytes = static_cast<uint32_t>(capacity * kCandidateBytes);
   layout.tile = layout.bytes / sizeof(uint32_t) * 32;
-  layout.prefetched = 64 * 1024;
   return cudaSuccess;
 }
 
@@ -65,8 +64,7 @@ cudaError_t launch_long_rows(const SelectProblem& problem, const Launch& launch)
 template <SelectRule kRule>
 cudaError_t select_rows(const SelectProblem& problem, const Launch& launch) {
   if (problem.columns <= 5120) return launch_short_rows<256, 20, 5, kRule>(problem, launch);
-  if (problem.columns <= 12288) return launch_short_rows<512, 24, 2, kRule>(problem, launch);
-  if (problem.columns <= kLongestShortRow) return launch_short_rows<1024, 32, 1, kRule>(problem, launch);
+  if (problem.columns <= kLongestShortRow) return launch_short_rows<512, 24, 2, kRule>(problem, launch);
   return launch_long_rows<kRule>(problem, launch);
 }
 

@@ -15,16 +15,27 @@ struct RegisterRow {
 
   template <SelectRule kRule>
   __device__ RegisterRow(const Row& row, RowSums<kRule>& sums) {
+    const float* own = row.scores + threadIdx.x;
+    const int count = (static_cast<int>(row.columns) - static_cast<int>(threadIdx.x) + kThreads - 1) / kThreads;
     float values[kValues];
 #pragma unroll
-    for (int i = 0; i < kValues; ++i) values[i] = column(i) < row.columns ? __ldcs(row.scores + column(i)) : 0.0f;
+    for (int i = 0; i < kValues; ++i) values[i] = i < count ? __ldcs(own + i * kThreads) : 0.0f;
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) keys[i] = i < count ? key_of(values[i]) : kNoKey;
+    if (!row.always) {
+#pragma unroll
+      for (int i = 0; i < kValues; ++i) {
+        if (i < count) sums.add(values[i], false);
+      }
+      return;
+    }
 #pragma unroll
     for (int i = 0; i < kValues; ++i) {
-      const bool exists = column(i) < row.columns;
-      const bool is_always = exists && row.is_always(column(i));
-      keys[i] = is_always ? kAlwaysKey : exists ? key_of(values[i]) : kNoKey;
+      if (i >= count) continue;
+      const bool is_always = row.is_always(column(i));
+      if (is_always) keys[i] = kAlwaysKey;
       always += is_always;
-      if (exists) sums.add(values[i], is_always);
+      sums.add(values[i], is_always);
     }
   }
 
@@ -47,14 +58,14 @@ template <int kThreads, int kValues, int kBlocks, SelectRule kRule>
 __global__ __launch_bounds__(kThreads, kBlocks) void select_short_rows(const SelectProblem problem) {
   __shared__ RuleShared<kRule> shared;
   __shared__ uint32_t words[kThreads / kWarp * kValues];
-  const int64_t index = blockIdx.x;
+  const uint32_t index = blockIdx.x;
   const Row row(problem, index);
   if (row.dense) {
     if (threadIdx.x == 0) problem.counts[index] = TAMIAS_ALL_COLUMNS;
     return;
   }
   Team<kThreads> team(shared.team);
-  if (threadIdx.x == 0) shared.few_count = 0;
+  clear<kThreads>(shared);
   RowSums<kRule> sums(row.columns ? row.scores[0] : 0.0f);
   RegisterRow<kThreads, kValues> source(row, sums);
   const uint32_t always = row.always ? team.sum(source.always) : 0;
@@ -67,10 +78,13 @@ __global__ __launch_bounds__(kThreads, kBlocks) void select_short_rows(const Sel
   } else {
     cut = cut_row(problem, source, always, wanted, row.columns, shared, team);
   }
-  source.for_each([&](uint32_t column, uint32_t key) {
-    const uint32_t word = __ballot_sync(kAllLanes, key != kNoKey && cut.takes(column, key));
-    if (threadIdx.x % kWarp == 0) words[column / 32] = word;
-  });
+  uint32_t* own_words = words + team.warp();
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) {
+    const bool taken = (source.keys[i] != kNoKey) & cut.takes(source.column(i), source.keys[i]);
+    const uint32_t word = __ballot_sync(kAllLanes, taken);
+    own_words[i * (kThreads / kWarp)] = word;  // all lanes the same
+  }
   __syncthreads();
   const uint32_t word_count = (row.columns + 31) / 32;
   if (problem.short_indices) {

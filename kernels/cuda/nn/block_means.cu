@@ -24,12 +24,12 @@ struct BlockMeans {
 // kSize columns a thread, of one group.
 template <int kSize>
 __global__ __launch_bounds__(kColumnThreads* kTokenThreads) void block_means(const BlockMeans problem,
-                                                                             int64_t column_blocks) {
+                                                                             uint32_t column_blocks) {
   __shared__ float partial[kTokenThreads][kColumnThreads * kSize + 1];
-  const int64_t first_column = blockIdx.x % column_blocks * (kColumnThreads * kSize);
-  const int64_t outer = blockIdx.x / column_blocks;
-  const int64_t group = outer % problem.groups;
-  const int64_t batch = outer / problem.groups;
+  const int64_t first_column = int64_t{blockIdx.x % column_blocks} * (kColumnThreads * kSize);
+  const uint32_t outer = blockIdx.x / column_blocks;
+  const int64_t group = outer % static_cast<uint32_t>(problem.groups);
+  const int64_t batch = outer / static_cast<uint32_t>(problem.groups);
   const int64_t first = group * problem.group;
   const int64_t last = min(first + problem.group, problem.tokens);
   const int64_t column = first_column + threadIdx.x * kSize;
@@ -78,8 +78,8 @@ extern "C" int32_t tamias_block_means(uint64_t stream, const tamias_tensor* x, i
     if (blocks > INT32_MAX) refuse("out of shape %s is more than a grid", result.shape_text().c_str());
     op.submit([=](const Run& run) {
       const auto kernel = size == kPiece ? block_means<kPiece> : block_means<1>;
-      kernel<<<static_cast<unsigned>(blocks), dim3(kColumnThreads, kTokenThreads), 0, run.stream>>>(problem,
-                                                                                                  column_blocks);
+      kernel<<<static_cast<unsigned>(blocks), dim3(kColumnThreads, kTokenThreads), 0, run.stream>>>(
+          problem, static_cast<uint32_t>(column_blocks));
     });
   });
 }

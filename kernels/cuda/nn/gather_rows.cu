@@ -24,8 +24,8 @@ struct Gather {
 // One row a block.
 template <bool kPacked>
 __global__ __launch_bounds__(kThreads) void gather(const Gather problem) {
-  const int64_t batch = blockIdx.x / problem.rows;
-  const int64_t row = blockIdx.x % problem.rows;
+  const int64_t batch = blockIdx.x / static_cast<uint32_t>(problem.rows);
+  const int64_t row = blockIdx.x % static_cast<uint32_t>(problem.rows);
   const int64_t wanted = problem.indices[row * problem.index_step];
   const int64_t source = max(int64_t{0}, min(wanted, problem.table_rows - 1));
   const int64_t from = batch * problem.table_batch + source * problem.table_row;

@@ -1,8 +1,11 @@
+#include <bit>
+
 #include "common/checks/norm.h"
 #include "pieces.cuh"
 #include "reduce.cuh"
 #include "runtime/check.h"
 #include "runtime/run.h"
+#include "walk.h"
 
 using namespace tamias;
 
@@ -39,18 +42,19 @@ __device__ __forceinline__ void load_angles(const float* row, float (&angles)[kP
   angles[3] = values.w;
 }
 
-// A piece of a head per thread; `lanes`, a power of two, have a head. They take some heads of one token, one after the
-// other: angles and weight are read once for all.
-__global__ __launch_bounds__(kThreads) void rope_pieces(const Rope rope, uint32_t lanes, uint32_t head_chunks,
-                                                        int64_t items) {
-  const int64_t index = blockIdx.x * int64_t{kThreads} + threadIdx.x;
-  const int64_t item = min(index / lanes, items - 1);  // whole warps stay for the shuffles
-  const bool exists = index / lanes < items;
-  const auto lane = static_cast<uint32_t>(index % lanes);
-  const int64_t token_index = item / head_chunks;
-  const int64_t first_head = item % head_chunks * kHeads;
-  const int64_t token = token_index % rope.tokens;
-  const int64_t batch = token_index / rope.tokens;
+// A piece of a head per thread; 2^lane_bits have a head. They take some heads of one token, one after the other: angles
+// and weight are read once for all. blockIdx.y is the batch.
+__global__ __launch_bounds__(kThreads) void rope_pieces(const Rope rope, int lane_bits, const FastDivisor head_chunks,
+                                                        uint32_t items) {
+  const uint32_t lanes = 1u << lane_bits;
+  const uint32_t index = blockIdx.x * kThreads + threadIdx.x;
+  const bool exists = index >> lane_bits < items;
+  const uint32_t item = min(index >> lane_bits, items - 1);  // whole warps stay for the shuffles
+  const uint32_t lane = index & (lanes - 1);
+  uint32_t head_chunk;
+  const int64_t token = head_chunks.divide(item, head_chunk);
+  const int64_t first_head = head_chunk * kHeads;
+  const int64_t batch = blockIdx.y;
   const int64_t from = batch * rope.x_stride[0] + token * rope.x_stride[2] + lane * kPiece;
   const int64_t to = batch * rope.out_stride[0] + token * rope.out_stride[2] + lane * kPiece;
 
@@ -196,14 +200,16 @@ void launch(const Run& run, const NormRopeArguments& a) {
     rope.sin_step = a.sin.step(1);
   }
   const int64_t lanes = rope.head_dim / kPiece;
-  const bool shares_warps = lanes >= 2 && lanes <= 32 && (lanes & (lanes - 1)) == 0;
-  if (shares_warps && rows_have_pieces(x) && rows_have_pieces(a.out) && rows_have_pieces(a.weight) &&
-      has_aligned_rows(a.cos) && has_aligned_rows(a.sin)) {
-    const int64_t head_chunks = (rope.heads + kHeads - 1) / kHeads;
-    const int64_t items = rope.batch * rope.tokens * head_chunks;
-    const int64_t blocks = (items * lanes + kThreads - 1) / kThreads;
-    rope_pieces<<<static_cast<unsigned>(blocks), kThreads, 0, run.stream>>>(rope, static_cast<uint32_t>(lanes),
-                                                                           static_cast<uint32_t>(head_chunks), items);
+  const bool share_warps = lanes >= 2 && lanes <= 32 && std::has_single_bit(static_cast<uint64_t>(lanes));
+  const int64_t head_chunks = (rope.heads + kHeads - 1) / kHeads;
+  const int64_t items = rope.tokens * head_chunks;
+  if (share_warps && items * lanes < kMostUnits && rope.batch <= 65535 && rows_have_pieces(x) &&
+      rows_have_pieces(a.out) && rows_have_pieces(a.weight) && has_aligned_rows(a.cos) && has_aligned_rows(a.sin)) {
+    const dim3 grid(static_cast<unsigned>((items * lanes + kThreads - 1) / kThreads),
+                    static_cast<unsigned>(rope.batch));
+    rope_pieces<<<grid, kThreads, 0, run.stream>>>(rope, std::countr_zero(static_cast<uint64_t>(lanes)),
+                                                   FastDivisor(static_cast<uint32_t>(head_chunks)),
+                                                   static_cast<uint32_t>(items));
     return;
   }
   const int64_t rows = rope.batch * rope.heads * rope.tokens;

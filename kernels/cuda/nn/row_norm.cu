@@ -6,12 +6,12 @@
 #include "reduce.cuh"
 #include "runtime/check.h"
 #include "runtime/run.h"
+#include "walk.h"
 
 using namespace tamias;
 
 namespace {
 
-constexpr int kOwn = 16;  // elements of a row that a thread keeps
 constexpr int kMostThreads = 1024;
 
 // A row of `d` parameters for all rows of a batch; data is null if it is absent.
@@ -24,170 +24,200 @@ struct NormParameter {
       : data(view.data), dtype(view.dtype), batch(view.rank == 2 ? view.step(0) : 0), step(view ? view.step(-1) : 0) {}
 };
 
+// The rows of one tensor: a batch, and up to two dimensions within.
+struct NormRows {
+  int64_t batch = 0;
+  int64_t outer = 0;
+  int64_t inner = 0;
+};
+
 struct NormProblem {
   const void* x;
   void* out;
   int32_t x_dtype, out_dtype;
-  int64_t x_stride[3], out_stride[3];  // of all dimensions but the last
-  int64_t shape[3];
+  NormRows x_rows, out_rows;
+  uint32_t rows;  // of a batch
+  FastDivisor inner;
   int64_t d;
   float epsilon;
-  NormParameter weight, bias, scale, shift;  // a batch is the first of the three dimensions
-};
+  NormParameter weight, bias, scale, shift;
 
-// This thread's elements of a row: whole pieces, or single elements, with the other threads' in between.
-template <bool kPacked>
-struct Share {
-  int64_t first, d;
-
-  __device__ Share(int64_t chunk, int64_t d) : first(chunk * blockDim.x * kOwn + threadIdx.x * (kPacked ? kPiece : 1)), d(d) {}
-
-  // Calls visit(piece or element number, its place).
-  template <class Visit>
-  __device__ __forceinline__ void for_each(Visit visit) const {
-    constexpr int kSize = kPacked ? kPiece : 1;
-#pragma unroll
-    for (int i = 0; i < kOwn / kSize; ++i) {
-      const int64_t at = first + static_cast<int64_t>(i) * blockDim.x * kSize;
-      if (at < d) visit(i, at);
-    }
+  __device__ __forceinline__ void find(uint32_t row, int64_t& from, int64_t& to) const {
+    uint32_t rest;
+    const uint32_t outer = inner.divide(row, rest);
+    from = blockIdx.y * x_rows.batch + outer * x_rows.outer + rest * x_rows.inner;
+    to = blockIdx.y * out_rows.batch + outer * out_rows.outer + rest * out_rows.inner;
   }
 };
 
-__device__ __forceinline__ void load_piece_of(const NormParameter& parameter, int64_t offset, int64_t at,
-                                              float (&values)[kPiece]) {
-  unpack_piece(load_piece(parameter.data, parameter.dtype, offset + at), parameter.dtype, values);
+// 1 / sqrt(variance + epsilon), given this thread's sum of squares.
+__device__ __forceinline__ float norm_factor(float squares, const NormProblem& problem, float* sums) {
+  return 1.0f / sqrtf(sum_of_block(squares, sums) / static_cast<float>(problem.d) + problem.epsilon);
 }
 
-template <bool kCentred, bool kPacked>
-__global__ __launch_bounds__(kMostThreads) void norm_rows(const NormProblem problem) {
-  __shared__ float sums[2][32];
-  int64_t row = blockIdx.x;
-  int64_t from = 0;
-  int64_t to = 0;
-  int64_t batch = 0;
+constexpr int kPieces = 2;  // that a thread keeps of a row
+constexpr int kKeptThreads = 512;
+constexpr int64_t kLongestKept = kPieces * kPiece * kKeptThreads;
+
+__device__ __forceinline__ void load_parameter(const NormParameter& parameter, int64_t at, float (&values)[kPiece]) {
+  const int64_t offset = blockIdx.y * parameter.batch + at;
+  unpack_piece(load_piece(parameter.data, parameter.dtype, offset), parameter.dtype, values);
+}
+
+// A block takes every gridDim.x-th row of a batch, and asks for the next one before it works on the last: out = norm *
+// factor + offset, whose pieces stay in registers.
+template <bool kCentred>
+__global__ __launch_bounds__(kKeptThreads) void norm_kept_rows(const NormProblem problem) {
+  __shared__ float sums[2][2][32];
+  const auto pieces = static_cast<uint32_t>(problem.d / kPiece);
+  const auto at = [](int i) { return (static_cast<int64_t>(i) * blockDim.x + threadIdx.x) * kPiece; };
+  const auto exists = [&](int i) { return i * blockDim.x + threadIdx.x < pieces; };
+  float factors[kPieces][kPiece];
+  float offsets[kPieces][kPiece];
 #pragma unroll
-  for (int axis = 2; axis >= 0; --axis) {
-    const int64_t place = axis ? row % problem.shape[axis] : row;
-    row /= problem.shape[axis];
-    from += place * problem.x_stride[axis];
-    to += place * problem.out_stride[axis];
-    batch = place;
+  for (int i = 0; i < kPieces; ++i) {
+#pragma unroll
+    for (int k = 0; k < kPiece; ++k) {
+      factors[i][k] = 1;
+      offsets[i][k] = 0;
+    }
+    if (!exists(i)) continue;
+    if (problem.weight.data) load_parameter(problem.weight, at(i), factors[i]);
+    if (kCentred && problem.bias.data) load_parameter(problem.bias, at(i), offsets[i]);
+    float values[kPiece];
+    if (kCentred && problem.scale.data) {
+      load_parameter(problem.scale, at(i), values);
+#pragma unroll
+      for (int k = 0; k < kPiece; ++k) {
+        factors[i][k] = fmaf(factors[i][k], values[k], factors[i][k]);
+        offsets[i][k] = fmaf(offsets[i][k], values[k], offsets[i][k]);
+      }
+    }
+    if (kCentred && problem.shift.data) {
+      load_parameter(problem.shift, at(i), values);
+#pragma unroll
+      for (int k = 0; k < kPiece; ++k) offsets[i][k] += values[k];
+    }
   }
-  float values[kOwn];
-  const auto load = [&](int64_t chunk) {
+
+  int64_t from, to;
+  RawPiece raw[kPieces] = {};
+  const auto load = [&](uint32_t row) {
+    problem.find(row, from, to);
 #pragma unroll
-    for (int i = 0; i < kOwn; ++i) values[i] = 0;
-    if constexpr (kPacked) {
-      RawPiece raw[kOwn / kPiece];
-      const Share<true> share(chunk, problem.d);
-      share.for_each([&](int i, int64_t at) { raw[i] = load_piece(problem.x, problem.x_dtype, from + at); });
-      share.for_each([&](int i, int64_t) {
-        float piece[kPiece];
-        unpack_piece(raw[i], problem.x_dtype, piece);
-#pragma unroll
-        for (int k = 0; k < kPiece; ++k) values[i * kPiece + k] = piece[k];
-      });
-    } else {
-      Share<false>(chunk, problem.d).for_each([&](int i, int64_t at) {
-        values[i] = load_element(problem.x, problem.x_dtype, from + at);
-      });
+    for (int i = 0; i < kPieces; ++i) {
+      if (exists(i)) raw[i] = load_piece(problem.x, problem.x_dtype, from + at(i));
     }
   };
-  // How many of this thread's values in `chunk` are in the row; the rest are 0.
-  const auto for_each_value = [&](int64_t chunk, auto visit) {
-    constexpr int kSize = kPacked ? kPiece : 1;
-    Share<kPacked>(chunk, problem.d).for_each([&](int i, int64_t) {
+  int turn = 0;  // of the sums: a barrier lies between two uses
+  if (blockIdx.x < problem.rows) load(blockIdx.x);
+  for (uint32_t row = blockIdx.x; row < problem.rows; row += gridDim.x, turn ^= 1) {
+    float values[kPieces][kPiece];
+    float sum = 0;
 #pragma unroll
-      for (int k = 0; k < kSize; ++k) visit(values[i * kSize + k]);
-    });
+    for (int i = 0; i < kPieces; ++i) {
+      unpack_piece(raw[i], problem.x_dtype, values[i]);
+#pragma unroll
+      for (int k = 0; k < kPiece; ++k) sum += values[i][k];  // pieces beyond the row are 0
+    }
+    const int64_t own = to;
+    if (row + gridDim.x < problem.rows) load(row + gridDim.x);
+    const float mean = kCentred ? sum_of_block(sum, sums[turn][0]) / static_cast<float>(problem.d) : 0.0f;
+    float squares = 0;
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) {
+      if (!exists(i)) continue;
+#pragma unroll
+      for (int k = 0; k < kPiece; ++k) {
+        values[i][k] -= mean;
+        squares = fmaf(values[i][k], values[i][k], squares);
+      }
+    }
+    const float factor = norm_factor(squares, problem, sums[turn][1]);
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) {
+      if (!exists(i)) continue;
+#pragma unroll
+      for (int k = 0; k < kPiece; ++k) values[i][k] = fmaf(values[i][k] * factor, factors[i][k], offsets[i][k]);
+      store_piece(problem.out, problem.out_dtype, own + at(i), values[i]);
+    }
+  }
+}
+
+// Any row, one a block, read from memory again for every pass.
+template <bool kCentred>
+__global__ __launch_bounds__(kMostThreads) void norm_any_rows(const NormProblem problem) {
+  __shared__ float sums[2][32];
+  int64_t from, to;
+  problem.find(blockIdx.x, from, to);
+  const auto value_at = [&](int64_t i) { return load_element(problem.x, problem.x_dtype, from + i); };
+  const auto parameter_at = [&](const NormParameter& parameter, int64_t i) {
+    return load_element(parameter.data, parameter.dtype, blockIdx.y * parameter.batch + i * parameter.step);
   };
-  const int64_t chunks = (problem.d + blockDim.x * kOwn - 1) / (blockDim.x * kOwn);
-  const auto count = static_cast<float>(problem.d);
-  load(0);
   float mean = 0;
   if constexpr (kCentred) {
     float sum = 0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      if (chunks > 1) load(chunk);
-      for_each_value(chunk, [&](float value) { sum += value; });
-    }
-    mean = sum_of_block(sum, sums[0]) / count;
+    for (int64_t i = threadIdx.x; i < problem.d; i += blockDim.x) sum += value_at(i);
+    mean = sum_of_block(sum, sums[0]) / static_cast<float>(problem.d);
   }
   float squares = 0;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    if (chunks > 1) load(chunk);
-    for_each_value(chunk, [&](float value) { squares += (value - mean) * (value - mean); });
+  for (int64_t i = threadIdx.x; i < problem.d; i += blockDim.x) {
+    const float distance = value_at(i) - mean;
+    squares = fmaf(distance, distance, squares);
   }
-  const float factor = 1.0f / sqrtf(sum_of_block(squares, sums[1]) / count + problem.epsilon);
+  const float factor = norm_factor(squares, problem, sums[1]);
+  for (int64_t i = threadIdx.x; i < problem.d; i += blockDim.x) {
+    float y = (value_at(i) - mean) * factor;
+    if (problem.weight.data) y *= parameter_at(problem.weight, i);
+    if (kCentred && problem.bias.data) y += parameter_at(problem.bias, i);
+    if (kCentred && problem.scale.data) y = fmaf(y, parameter_at(problem.scale, i), y);
+    if (kCentred && problem.shift.data) y += parameter_at(problem.shift, i);
+    store_element(problem.out, problem.out_dtype, to + i, y);
+  }
+}
 
-  const int64_t scale_offset = batch * problem.scale.batch;
-  const int64_t shift_offset = batch * problem.shift.batch;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    if (chunks > 1) load(chunk);
-    const Share<kPacked> share(chunk, problem.d);
-    if constexpr (kPacked) {
-      share.for_each([&](int i, int64_t at) {
-        float y[kPiece];
-        float p[kPiece];
-#pragma unroll
-        for (int k = 0; k < kPiece; ++k) y[k] = (values[i * kPiece + k] - mean) * factor;
-        if (problem.weight.data) {
-          load_piece_of(problem.weight, 0, at, p);
-#pragma unroll
-          for (int k = 0; k < kPiece; ++k) y[k] *= p[k];
-        }
-        if (kCentred && problem.bias.data) {
-          load_piece_of(problem.bias, 0, at, p);
-#pragma unroll
-          for (int k = 0; k < kPiece; ++k) y[k] += p[k];
-        }
-        if (kCentred && problem.scale.data) {
-          load_piece_of(problem.scale, scale_offset, at, p);
-#pragma unroll
-          for (int k = 0; k < kPiece; ++k) y[k] = fmaf(y[k], p[k], y[k]);
-        }
-        if (kCentred && problem.shift.data) {
-          load_piece_of(problem.shift, shift_offset, at, p);
-#pragma unroll
-          for (int k = 0; k < kPiece; ++k) y[k] += p[k];
-        }
-        store_piece(problem.out, problem.out_dtype, to + at, y);
-      });
-    } else {
-      const auto at_of = [](const NormParameter& parameter, int64_t offset, int64_t at) {
-        return load_element(parameter.data, parameter.dtype, offset + at * parameter.step);
-      };
-      share.for_each([&](int i, int64_t at) {
-        float y = (values[i] - mean) * factor;
-        if (problem.weight.data) y *= at_of(problem.weight, 0, at);
-        if (kCentred && problem.bias.data) y += at_of(problem.bias, 0, at);
-        if (kCentred && problem.scale.data) y = fmaf(y, at_of(problem.scale, scale_offset, at), y);
-        if (kCentred && problem.shift.data) y += at_of(problem.shift, shift_offset, at);
-        store_element(problem.out, problem.out_dtype, to + at, y);
-      });
-    }
-  }
+// Up to two dimensions before the last are rows of a batch; of four, the first is the batch.
+NormRows rows_of(const View& view) {
+  NormRows rows;
+  if (view.rank >= 3) rows.batch = view.step(0);
+  if (view.rank == 4) rows.outer = view.step(1);
+  rows.inner = view.step(-2);
+  return rows;
 }
 
 template <bool kCentred>
 void launch(const Run& run, const View& x, const View& out, const View& weight, const View& bias, const View& scale,
             const View& shift, float epsilon) {
-  NormProblem problem = {x.data, out.data, x.dtype, out.dtype, {}, {}, {1, 1, 1}, x.size(-1), epsilon,
-                         NormParameter(weight), NormParameter(bias), NormParameter(scale), NormParameter(shift)};
-  int64_t rows = 1;
-  for (int axis = 0; axis + 1 < x.rank; ++axis) {
-    rows *= problem.shape[axis] = x.shape[axis];
-    problem.x_stride[axis] = x.stride[axis];
-    problem.out_stride[axis] = out.stride[axis];
+  const int64_t batch = x.rank >= 3 ? x.size(0) : 1;
+  const int64_t inner = x.size(-2);
+  const int64_t rows = x.rank == 4 ? x.size(1) * inner : inner;
+  if (rows >= kMostUnits || batch > 65535) refuse("x of shape %s is more than a grid", x.shape_text().c_str());
+  const NormProblem problem = {x.data,
+                               out.data,
+                               x.dtype,
+                               out.dtype,
+                               rows_of(x),
+                               rows_of(out),
+                               static_cast<uint32_t>(rows),
+                               FastDivisor(static_cast<uint32_t>(inner)),
+                               x.size(-1),
+                               epsilon,
+                               NormParameter(weight),
+                               NormParameter(bias),
+                               NormParameter(scale),
+                               NormParameter(shift)};
+  bool kept = problem.d <= kLongestKept;
+  for (const View* view : {&x, &out, &weight, &bias, &scale, &shift}) kept = kept && rows_have_pieces(*view);
+  if (kept) {
+    const int64_t threads = (problem.d / kPiece + kPieces * 32 - 1) / (kPieces * 32) * 32;
+    const int64_t blocks = std::max<int64_t>(1, 768 / threads) * run.multiprocessors;
+    const dim3 grid(static_cast<unsigned>(std::min(rows, blocks)), static_cast<unsigned>(batch));
+    norm_kept_rows<kCentred><<<grid, static_cast<unsigned>(threads), 0, run.stream>>>(problem);
+  } else {
+    const int64_t threads = std::min<int64_t>((problem.d + 127) / 128 * 32, kMostThreads);
+    const dim3 grid(problem.rows, static_cast<unsigned>(batch));
+    norm_any_rows<kCentred><<<grid, static_cast<unsigned>(threads), 0, run.stream>>>(problem);
   }
-  if (rows > INT32_MAX) refuse("x has %lld rows, more than a grid", (long long)rows);
-  bool packed = true;
-  for (const View* view : {&x, &out, &weight, &bias, &scale, &shift}) packed = packed && rows_have_pieces(*view);
-  const int64_t wanted = (problem.d + kOwn - 1) / kOwn;
-  const int threads = static_cast<int>(std::min<int64_t>((wanted + 31) / 32 * 32, kMostThreads));
-  const auto kernel = packed ? norm_rows<kCentred, true> : norm_rows<kCentred, false>;
-  kernel<<<static_cast<unsigned>(rows), threads, 0, run.stream>>>(problem);
 }
 
 }  // namespace
