@@ -35,8 +35,8 @@ struct Tile {
   static constexpr int kQueryBytes = kRows * kHeadDim * 2;
   static constexpr int kKeyBytes = kKeys * kHeadDim * 2;
   // Registers a thread. A multiprocessor has 65,536.
-  static constexpr int kFeederRegisters = kWarpgroups == 3 ? 32 : kSums ? 56 : 40;
-  static constexpr int kComputeRegisters = kWarpgroups == 3 ? 160 : kSums ? 224 : 232;
+  static constexpr int kFeederRegisters = kWarpgroups == 3 ? 32 : 40;
+  static constexpr int kComputeRegisters = kWarpgroups == 3 ? 160 : 232;
 };
 
 template <class Tile>
