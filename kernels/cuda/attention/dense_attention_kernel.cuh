@@ -322,6 +322,13 @@ template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1) kernel(const __grid_constant__ Arguments work) {
   extern __shared__ char memory[];
   Shared<Tile>& shared = *reinterpret_cast<Shared<Tile>*>(memory);
+  if (Tile::kReference == Reference::kRunning && work.reports != nullptr) {
+    // As a fallback mostly without work, which is found out at once.
+    bool any = false;
+    Piece piece;
+    for (int n = threadIdx.x; n < piece_count(work); n += Tile::kThreads) any |= piece_at<Tile>(work, n, piece);
+    if (!__syncthreads_or(any)) return;
+  }
   if (threadIdx.x == 0) {
     sm90::prefetch_map(&work.q);
     sm90::prefetch_map(&work.k);

@@ -1,5 +1,3 @@
-#include <type_traits>
-
 #include "dense_attention_launch.cuh"
 
 namespace tamias {
@@ -37,17 +35,27 @@ class Workspace {
   size_t reports_, saved_, bytes_;
 };
 
-// The fastest shapes that need no spills.
+// The fastest shapes without spills.
 template <int kHeadDim, Reference kReference, bool kSums>
-using Shape = std::conditional_t<
-    kHeadDim == 128, Tile<128, 2, 128, kReference, kSums, !kSums>,
-    std::conditional_t<kSums, Tile<64, 2, 192, kReference, true, false>, Tile<64, 3, 128, kReference, false, false>>>;
+struct Shape {
+  using type = Tile<128, 2, 128, kReference, kSums, !kSums>;
+};
+
+template <Reference kReference>
+struct Shape<64, kReference, false> {
+  using type = Tile<64, 3, 128, kReference, false, false>;
+};
+
+template <Reference kReference>
+struct Shape<64, kReference, true> {
+  using type = Tile<64, 2, kReference == Reference::kRunning ? 128 : 192, kReference, true, false>;
+};
 
 // A fast kernel, and the exact one that does again what the fast one reported.
 template <int kHeadDim>
 struct Plain {
-  using Fast = Shape<kHeadDim, Reference::kAnchored, false>;
-  using Exact = Shape<kHeadDim, Reference::kRunning, false>;
+  using Fast = typename Shape<kHeadDim, Reference::kAnchored, false>::type;
+  using Exact = typename Shape<kHeadDim, Reference::kRunning, false>::type;
 
   static Workspace workspace(const DenseAttention& problem, int multiprocessors) {
     return {problem, partial_floats<Fast>(problem, multiprocessors),
@@ -66,8 +74,8 @@ struct Plain {
 template <int kHeadDim>
 struct WithSums {
   using First = typename Plain<kHeadDim>::Exact;
-  using Fast = Shape<kHeadDim, Reference::kGiven, true>;
-  using Exact = Shape<kHeadDim, Reference::kRunning, true>;
+  using Fast = typename Shape<kHeadDim, Reference::kGiven, true>::type;
+  using Exact = typename Shape<kHeadDim, Reference::kRunning, true>::type;
 
   static Workspace workspace(const DenseAttention& problem, int multiprocessors) {
     const int64_t partials =

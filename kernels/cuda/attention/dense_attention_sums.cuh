@@ -64,11 +64,35 @@ __device__ __forceinline__ void add_rows(const uint32_t (&p)[kBlocks][4], const 
   }
 }
 
+// Neighbouring columns, moved together.
+template <int kWidth>
+struct alignas(4 * kWidth) Columns {
+  float value[kWidth];
+
+  __device__ void operator+=(const Columns& other) {
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) value[i] += other.value[i];
+  }
+};
+
+__device__ __forceinline__ void add_to(Columns<2>* to, const Columns<2>& sum) {
+  asm volatile("red.global.add.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(sum.value[0]), "f"(sum.value[1]) : "memory");
+}
+
+__device__ __forceinline__ void add_to(Columns<4>* to, const Columns<4>& sum) {
+  asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(sum.value[0]), "f"(sum.value[1]),
+               "f"(sum.value[2]), "f"(sum.value[3])
+               : "memory");
+}
+
 // The warp that adds up the slots.
 template <class Tile>
 __device__ void reduce_column_sums(const Arguments& work, Shared<Tile>& shared) {
-  constexpr int kColumns = Tile::kKeys / 32;  // of a lane
+  constexpr int kWidth = Tile::kKeys % 128 == 0 ? 4 : 2;
+  constexpr int kParts = Tile::kKeys / (32 * kWidth);  // of a lane
+  using Part = Columns<kWidth>;
   const int lane = threadIdx.x % 32;
+  const bool whole = work.keys % kWidth == 0 && reinterpret_cast<uintptr_t>(work.column_sums) % sizeof(Part) == 0;
   uint32_t turn = 0;
   Piece piece;
   for (int n = 0; n < piece_count(work); ++n) {
@@ -77,11 +101,13 @@ __device__ void reduce_column_sums(const Arguments& work, Shared<Tile>& shared) 
       for (int step = piece.first; step < piece.last; ++step, ++turn) {
         const int slot = turn % 2;
         sm90::barrier_wait(&shared.sums_full[slot], turn / 2 % 2);
-        float sum[Tile::kWarpgroups][kColumns] = {};
+        Part sum[Tile::kWarpgroups][kParts] = {};
 #pragma unroll
         for (int warp = 0; warp < Tile::kWarps; ++warp) {
 #pragma unroll
-          for (int i = 0; i < kColumns; ++i) sum[warp / 4][i] += shared.sums[slot][warp][lane + 32 * i];
+          for (int i = 0; i < kParts; ++i) {
+            sum[warp / 4][i] += reinterpret_cast<const Part*>(shared.sums[slot][warp])[lane + 32 * i];
+          }
         }
         __syncwarp();
         if (lane == 0) sm90::barrier_arrive(&shared.sums_empty[slot]);
@@ -92,18 +118,32 @@ __device__ void reduce_column_sums(const Arguments& work, Shared<Tile>& shared) 
           const int next = begin - piece.begin + 64 * (strip + 1), group = from / work.group;
           if (strip + 1 < Tile::kWarpgroups && next < piece.end - piece.begin && next / work.group == group) {
 #pragma unroll
-            for (int i = 0; i < kColumns; ++i) sum[(strip + 1) % Tile::kWarpgroups][i] += sum[strip][i];
+            for (int i = 0; i < kParts; ++i) sum[(strip + 1) % Tile::kWarpgroups][i] += sum[strip][i];
             continue;
           }
-          float* const to = work.column_sums + (piece.first_group + group) * work.keys + step * Tile::kKeys + lane;
+          // What this thread stored for the group's first rows may be added to without waiting for it.
+          const bool fresh = from == group * work.group;
+          float* const line = work.column_sums + (piece.first_group + group) * work.keys;
 #pragma unroll
-          for (int i = 0; i < kColumns; ++i) {
-            if (step * Tile::kKeys + lane + 32 * i >= work.keys) break;
-            if (from == group * work.group) {
-              to[32 * i] = sum[strip][i];
+          for (int i = 0; i < kParts; ++i) {
+            const int key = step * Tile::kKeys + kWidth * (lane + 32 * i);
+            if (whole && key < work.keys) {
+              Part* const to = reinterpret_cast<Part*>(line + key);
+              if (fresh) {
+                *to = sum[strip][i];
+              } else {
+                add_to(to, sum[strip][i]);
+              }
             } else {
-              // This thread has stored what is there: an addition that need not be waited for.
-              atomicAdd(to + 32 * i, sum[strip][i]);
+#pragma unroll
+              for (int j = 0; j < kWidth; ++j) {
+                if (key + j >= work.keys) break;
+                if (fresh) {
+                  line[key + j] = sum[strip][i].value[j];
+                } else {
+                  atomicAdd(line + key + j, sum[strip][i].value[j]);
+                }
+              }
             }
           }
           if (next >= piece.end - piece.begin) break;

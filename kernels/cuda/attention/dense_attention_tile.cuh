@@ -19,7 +19,7 @@ enum class Reference {
   kGiven      // a log-sum-exp from before, so that P is the summand of the column sums; a row too far off is reported
 };
 
-template <int kHeadDim_, int kWarpgroups_, int kKeys_, Reference kReference_, bool kSums_, bool kHoldQueries_ = false>
+template <int kHeadDim_, int kWarpgroups_, int kKeys_, Reference kReference_, bool kSums_, bool kHoldQueries_>
 struct Tile {
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kWarpgroups = kWarpgroups_;  // that compute
@@ -35,8 +35,8 @@ struct Tile {
   static constexpr int kQueryBytes = kRows * kHeadDim * 2;
   static constexpr int kKeyBytes = kKeys * kHeadDim * 2;
   // Registers a thread. A multiprocessor has 65,536.
-  static constexpr int kFeederRegisters = kWarpgroups == 3 ? 32 : kSums ? 56 : 40;
-  static constexpr int kComputeRegisters = kWarpgroups == 3 ? 160 : kSums ? 224 : 232;
+  static constexpr int kFeederRegisters = kWarpgroups == 3 ? 32 : kHeadDim == 64 ? 56 : 40;
+  static constexpr int kComputeRegisters = kWarpgroups == 3 ? 160 : kHeadDim == 64 ? 224 : 232;
 };
 
 template <class Tile>
