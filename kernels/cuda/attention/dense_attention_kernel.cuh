@@ -108,8 +108,6 @@ struct Compute {
         const int chunk = 2 * (i % 4) + lane / 16;
         load_matrices(q[i], line + i / 4 * (Tile::kRows * 128) + (chunk ^ row % 8) * 16);
       }
-      __syncwarp();
-      release(&shared.q_empty);
     }
   }
 
@@ -260,6 +258,8 @@ struct Compute {
     multiply_scores(turn);
     sm90::wgmma_wait<0>();
     scores_done(turn);
+    // A product has used the queries' registers, so they have arrived; right after load_queries they need not have.
+    if constexpr (Tile::kHoldQueries) release(&shared.q_empty);
     refer(first, true);
     rescale_output();
     softmax.exponentiate(s, work.scale_log2);

@@ -38,7 +38,7 @@ class Workspace {
 // The fastest shapes without spills.
 template <int kHeadDim, Reference kReference, bool kSums>
 struct Shape {
-  using type = Tile<128, 2, 128, kReference, kSums, !kSums>;
+  using type = Tile<128, 2, 128, kReference, kSums, true>;
 };
 
 template <Reference kReference>
