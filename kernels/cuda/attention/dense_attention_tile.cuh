@@ -52,9 +52,9 @@ struct alignas(1024) Shared {
 };
 
 // The work: items of `item_rows` neighbouring queries of a head, head by head, so that blocks that run side by side
-// read the same keys. An item is one row tile or several, and whole groups where column sums are wanted. The first `whole`
-// items are dealt out in turn; what does not fill a round of all blocks is cut by keys into equal shares, whose partial
-// results are merged afterwards.
+// read the same keys. An item is one row tile or several, and whole groups where column sums are wanted. The first
+// `whole` items are dealt out in turn; what does not fill a round of all blocks is cut by keys into equal shares, whose
+// partial results are merged afterwards.
 struct Arguments {
   CUtensorMap q, k, v;
   HeadRows<__nv_bfloat16> out;
