@@ -139,6 +139,7 @@ describe.skipIf(!executablePath)("the page in Chromium", () => {
       settings: { apiKeys: [{ name: "ann", key: "ann-secret-key" }] },
     });
     const { page: locked } = await openPage({}, guarded.url);
+    await locked.waitForSelector("#trouble:not([hidden])");
     expect(await text(locked, "#trouble")).toBe(
       "An API key is needed. Send it as `Authorization: Bearer KEY`.",
     );
