@@ -1,13 +1,15 @@
-// First layer of the column-sparse MLP on Hopper. A tile is 128 tokens x N chosen neurons: one warpgroup gathers rows of
-// W1 by cp.async while the copy engine brings the tokens, two warpgroups multiply, 64 tokens each. The same warpgroups
-// finish the tile: they read the cached activations of the chosen neurons, overwrite them, and leave the differences.
+// First layer of the column-sparse MLP on Hopper. A tile is 128 tokens x N chosen neurons: one warpgroup gathers rows
+// of W1 by cp.async while the copy engine brings the tokens (and W1 too where every neuron is wanted), two warpgroups
+// multiply, 64 tokens each. The same warpgroups finish the tile: they overwrite the cached activations of the chosen
+// neurons and leave the differences.
 #include "../common/ptx_sm90.cuh"
 #include "../common/wgmma_sm90.cuh"
 #include "../../include/tamias.h"
-#include "mlp_cluster_sm90.cuh"
 #include "mlp_problem.h"
 #include "mlp_tensor_map_sm90.h"
 #include "mlp_tiles_sm90.cuh"
+
+#include <algorithm>
 
 namespace tamias {
 namespace sm90 {
@@ -31,8 +33,9 @@ struct Arguments {
   __nv_bfloat16* delta;
 };
 
-template <int N, int kStages>
+template <int N>
 struct Shared {
+  static constexpr int kStages = N > 192 ? 3 : 4;
   static constexpr int kStageBytes = kTokenBytes + N * kStep * 2;
   static constexpr int kPanelBytes = N * 128;  // N neurons x 64 tokens
   static constexpr int kStaging = kStages * kStageBytes;
@@ -110,11 +113,12 @@ __device__ __forceinline__ void activate_tile(float (&sums)[N / 2], uint32_t (&d
   }
 }
 
-template <int N, int kStages, int kCluster>
+template <int N>
 __global__ void __launch_bounds__(kThreads, 1)
 first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w1_map,
                    const __grid_constant__ Arguments a) {
-  using Layout = Shared<N, kStages>;
+  using Layout = Shared<N>;
+  constexpr int kStages = Layout::kStages;
   extern __shared__ char unaligned[];
   const uint32_t skip = (1024 - shared_address(unaligned) % 1024) % 1024;
   char* shared = unaligned + skip;
@@ -134,23 +138,16 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
     if (!sparse) prefetch_map(&w1_map);
     for (int i = 0; i < kStages; ++i) {
       barrier_init(full + i, sparse ? kProducers + 1 : 1);
-      barrier_init(empty + i, kConsumerWarps * kCluster);
+      barrier_init(empty + i, kConsumerWarps);
     }
     barrier_init(cached_full, 2 * kProducers);
     barrier_init(cached_empty, kConsumerWarps);
     barrier_init_fence();
   }
-  uint32_t member = 0;
-  if constexpr (kCluster > 1) {
-    member = cluster_rank();
-    cluster_barrier();
-  } else {
-    __syncthreads();
-  }
+  __syncthreads();
 
-  // A cluster takes as many neighbouring tiles of a group as it has thread blocks.
   TileOrder order(a.lists);
-  const auto tiles = [](int count) { return (count + N * kCluster - 1) / (N * kCluster); };
+  const auto tiles = [](int count) { return (count + N - 1) / N; };
   Tile tile;
   Ring<kStages> ring;
   uint32_t cached_phase = 0;
@@ -167,14 +164,13 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
     bool more;
     int entries[kPlaces];
     __nv_bfloat16 bias[kPlaces];
-    const auto first_place = [&](const Tile& tile) { return (tile.rank * kCluster + static_cast<int>(member)) * N; };
-    const auto read_list = [&](int64_t at) {
+    const auto read_list = [&](int at) {
       more = order.find(at, tiles, next);
       if (!more) return;
       const List list = a.lists.of(next.piece, next.every);
 #pragma unroll
       for (int i = 0; i < kPlaces; ++i) {
-        entries[i] = list[min(first_place(next) + i * kProducers + thread, next.count - 1)];
+        entries[i] = list[min(next.rank * N + i * kProducers + thread, next.count - 1)];
       }
     };
     const auto keep_neurons = [&](int slot) {
@@ -184,7 +180,7 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
         const int row = i * kProducers + thread;
         const int neuron = a.lists.neuron(entries[i]);
         bias[i] = a.b1 != nullptr ? a.b1[neuron] : __nv_bfloat16(0.f);
-        if (row < N) neurons[slot * N + row] = first_place(next) + row < next.count ? neuron : -1;
+        if (row < N) neurons[slot * N + row] = next.rank * N + row < next.count ? neuron : -1;
       }
     };
     const auto keep_biases = [&](int slot) {
@@ -195,7 +191,7 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
         if (row < N) biases[slot * N + row] = __bfloat162float(bias[i]);
       }
     };
-    int64_t at = blockIdx.x / kCluster;
+    int at = blockIdx.x;
     int slot = 0;
     read_list(at);
     keep_neurons(slot);
@@ -203,7 +199,7 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
     const int last = a.steps - 1;
     while (more) {
       tile = next;
-      at += gridDim.x / kCluster;
+      at += gridDim.x;
       named_barrier(1, kProducers);
       const int* listed = neurons + slot * N;
       const int token0 = tile.piece % a.groups * kGroup;
@@ -243,14 +239,8 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
         const uint32_t stage = stages + ring.stage * Layout::kStageBytes;
         if (thread == 0) {
           barrier_expect(full + ring.stage, sparse ? kTokenBytes : Layout::kStageBytes);
-          if constexpr (kCluster > 1) {
-            constexpr int kPart = kGroup / kCluster;  // tokens each member brings to all
-            multicast_map_4d(stage + member * kPart * 128, &x_map, full + ring.stage, (1 << kCluster) - 1, 0,
-                             token0 + member * kPart, step, batch);
-          } else {
-            load_map_4d(stage, &x_map, full + ring.stage, 0, token0, step, batch);
-          }
-          if (!sparse) load_map_4d(stage + kTokenBytes, &w1_map, full + ring.stage, 0, first_place(tile), step, 0);
+          load_map_4d(stage, &x_map, full + ring.stage, 0, token0, step, batch);
+          if (!sparse) load_map_4d(stage + kTokenBytes, &w1_map, full + ring.stage, 0, tile.rank * N, step, 0);
         }
         if (sparse) {
           const char* from = a.w1 + step * (kStep * 2) + thread % 8 * 16;
@@ -264,7 +254,6 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
         ring.next();
       }
     }
-    if constexpr (kCluster > 1) cluster_barrier();  // no member leaves while another may write to it
     return;
   }
 
@@ -276,17 +265,10 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
   // Matrix lane / 8 of a transposing instruction: neurons +8 for 2 and 3, tokens +8 for 1 and 3.
   const uint32_t transposing = panel + (lane / 16 * 8 + lane % 8) * 128 +
                                ((warp * 2 + lane / 8 % 2 ^ lane % 8) << 4);
-  const auto release = [&](uint64_t* barrier) {
-    if constexpr (kCluster > 1) {
-      if (lane < kCluster) barrier_arrive_at(barrier, lane);
-    } else {
-      if (lane == 0) barrier_arrive(barrier);
-    }
-  };
   const uint64_t tokens0 = swizzled_tile(stages + half * 8192, 16);
   const uint64_t weights0 = swizzled_tile(stages + kTokenBytes, 16);
   int slot = 0;
-  for (int at = blockIdx.x / kCluster; order.find(at, tiles, tile); at += gridDim.x / kCluster) {
+  for (int at = blockIdx.x; order.find(at, tiles, tile); at += gridDim.x) {
     float sums[N / 2];
 #pragma unroll
     for (int i = 0; i < N / 2; ++i) sums[i] = 0;
@@ -305,13 +287,13 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
       wgmma_commit();
       hold(sums);
       wgmma_wait<1>();
-      if (step > 0) release(empty + previous);
+      if (step > 0 && lane == 0) barrier_arrive(empty + previous);
       previous = ring.stage;
       ring.next();
     }
     wgmma_wait<0>();
     hold(sums);
-    release(empty + previous);
+    if (lane == 0) barrier_arrive(empty + previous);
 
     const int64_t token = tile.piece % a.groups * kGroup + half * 64 + warp * 16 + lane / 4;
     const bool live0 = token < a.tokens;
@@ -359,7 +341,8 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
                          differences[block * 4 + 2], differences[block * 4 + 3]);
       }
       named_barrier(2 + half, 128);
-      __nv_bfloat16* delta = a.delta + (tile.piece * a.lists.mask.capacity + (tile.rank * kCluster + member) * N + row0) * kGroup + within;
+      __nv_bfloat16* delta =
+          a.delta + (tile.piece * a.lists.mask.capacity + tile.rank * N + row0) * kGroup + within;
 #pragma unroll
       for (int pass = 0; pass < N / 16; ++pass) {
         const uint4 values = *reinterpret_cast<const uint4*>(rows + pass * 2048);
@@ -369,19 +352,18 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
     __syncwarp();
     if (lane == 0) barrier_arrive(cached_empty);
   }
-  if constexpr (kCluster > 1) cluster_barrier();
 }
 
-template <int N, int kStages, int kCluster>
+template <int N>
 cudaError_t launch_tiles(const FirstLayer& p, const Launch& launch) {
-  using Layout = Shared<N, kStages>;
+  using Layout = Shared<N>;
   static_assert(Layout::kBytes <= 232448);
   const int64_t groups = (p.tokens + p.group - 1) / p.group;
   CUtensorMap x_map{}, w1_map{};
   const uint64_t x_row = p.x_row * 2;
   cudaError_t error = encode_map<4>(
       &x_map, p.x, {kStep, uint64_t(p.tokens), uint64_t(p.d / kStep), uint64_t(p.batch)},
-      {x_row, kStep * 2, p.batch > 1 ? uint64_t(p.x_batch * 2) : x_row}, {kStep, kGroup / kCluster, 1, 1});
+      {x_row, kStep * 2, p.batch > 1 ? uint64_t(p.x_batch * 2) : x_row}, {kStep, kGroup, 1, 1});
   if (error != cudaSuccess) return error;
   if (p.mask.counts == nullptr) {
     const uint64_t w1_row = p.w1_row * 2;
@@ -401,18 +383,11 @@ cudaError_t launch_tiles(const FirstLayer& p, const Launch& launch) {
       .activations = p.activations,
       .delta = p.delta,
   };
-  const auto kernel = first_layer_kernel<N, kStages, kCluster>;
+  const auto kernel = first_layer_kernel<N>;
   error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Layout::kBytes);
   if (error != cudaSuccess) return error;
-  cudaLaunchAttribute cluster{.id = cudaLaunchAttributeClusterDimension};
-  cluster.val.clusterDim = {kCluster, 1, 1};
-  const cudaLaunchConfig_t configuration{.gridDim = uint32_t(launch.multiprocessors / kCluster * kCluster),
-                                         .blockDim = kThreads,
-                                         .dynamicSmemBytes = Layout::kBytes,
-                                         .stream = launch.stream,
-                                         .attrs = &cluster,
-                                         .numAttrs = 1};
-  return cudaLaunchKernelEx(&configuration, kernel, x_map, w1_map, arguments);
+  kernel<<<launch.multiprocessors, kThreads, Layout::kBytes, launch.stream>>>(x_map, w1_map, arguments);
+  return cudaGetLastError();
 }
 
 }  // namespace first
@@ -420,18 +395,28 @@ cudaError_t launch_tiles(const FirstLayer& p, const Launch& launch) {
 
 bool first_layer_sm90_fits(const FirstLayer& p) {
   const auto aligned = [](const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; };
-  const int64_t groups = (p.tokens + p.group - 1) / p.group;
+  const int64_t pieces = p.batch * ((p.tokens + p.group - 1) / p.group);
   return p.group == sm90::kGroup && p.d > 0 && p.d % 64 == 0 && p.hidden % 64 == 0 && p.x_row > 0 &&
          p.x_row % 8 == 0 && p.w1_row > 0 && p.w1_row % 8 == 0 &&
          (p.batch == 1 || (p.x_batch > 0 && p.x_batch % 8 == 0)) && aligned(p.x) && aligned(p.w1) &&
          aligned(p.activations) && aligned(p.delta) && p.hidden * (p.w1_row / 8) <= UINT32_MAX &&
-         p.batch * groups <= INT32_MAX - sm90::kBlockOfGroups;
+         sm90::tiles_can_be_counted(pieces, p.hidden);
 }
 
 size_t first_layer_sm90_workspace(const FirstLayer&, int) { return 0; }
 
 cudaError_t first_layer_sm90(const FirstLayer& p, const Launch& launch) {
-  return sm90::first::launch_tiles<256, 3, 1>(p, launch);
+  using namespace sm90::first;
+  const int64_t pieces = p.batch * ((p.tokens + p.group - 1) / p.group);
+  if (pieces * p.hidden == 0) return cudaSuccess;
+  // Where the copy engine brings W1, the fourth stage of the narrow tile is worth more than width (measured).
+  if (p.mask.counts == nullptr) return launch_tiles<192>(p, launch);
+  // The host does not know the counts; a list is mostly as long as its capacity.
+  const int64_t neurons = std::min(p.mask.capacity, p.hidden);
+  const int width = sm90::best_width({256, 224, 192}, pieces, neurons, launch.multiprocessors, 1);
+  return width == 256   ? launch_tiles<256>(p, launch)
+         : width == 224 ? launch_tiles<224>(p, launch)
+                        : launch_tiles<192>(p, launch);
 }
 
 }  // namespace tamias

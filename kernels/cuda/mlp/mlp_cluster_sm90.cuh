@@ -1,5 +1,5 @@
-// A pair of thread blocks that work in step on neighbouring tiles of one group, so that what both need is read once from
-// the L2 cache and written to both.
+// A pair of thread blocks that work in step on neighbouring tiles of one group, so that what both need is read once
+// from the L2 cache and written to both.
 #pragma once
 
 #include "../common/ptx_sm90.cuh"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "mlp_problem.h"
 
@@ -105,6 +106,18 @@ class TileOrder {
   int begin_ = 0;
 };
 
+// `from` + a * b in one instruction. The compiler's own way reads the pointer from constant memory for each copy.
+__device__ __forceinline__ const char* further(const char* from, uint32_t a, uint32_t b) {
+  const char* address;
+  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(address) : "r"(a), "r"(b), "l"(from));
+  return address;
+}
+
+__device__ __forceinline__ const char* in_register(const char* pointer) {
+  asm volatile("" : "+l"(pointer));
+  return pointer;
+}
+
 // Place in a ring of stages in shared memory.
 template <int kStages>
 struct Ring {
@@ -118,5 +131,27 @@ struct Ring {
     }
   }
 };
+
+// The width of tile with which all rounds of tiles take least time. `columns`: of a group. `together`: thread blocks
+// that work on neighbouring tiles and share what a tile needs besides its columns, 128 columns' worth of bytes.
+inline int best_width(std::initializer_list<int> widths, int64_t pieces, int64_t columns, int64_t multiprocessors,
+                      int together) {
+  int best = 0;
+  int64_t least = INT64_MAX;
+  for (const int width : widths) {
+    const int64_t unit = width * together;
+    const int64_t units = pieces * ((columns + unit - 1) / unit);
+    const int64_t at_once = multiprocessors / together;
+    const int64_t time = (units + at_once - 1) / at_once * (width + 128 / together);
+    if (time >= least) continue;
+    least = time;
+    best = width;
+  }
+  return best;
+}
+
+inline bool tiles_can_be_counted(int64_t pieces, int64_t columns) {
+  return pieces * (columns / 64 + 1) <= INT32_MAX - kBlockOfGroups;
+}
 
 }  // namespace tamias::sm90

@@ -1,8 +1,8 @@
 // Second layer of the column-sparse MLP on Hopper: out += delta transposed times the chosen rows of W2 transposed. A
 // tile is 128 tokens x N columns; both operands stand k-major in memory (a neuron is a row), so wgmma reads both
-// transposed. One warpgroup gathers rows of W2 by cp.async while the copy engine brings the delta, two warpgroups
-// multiply, 64 tokens each. An element of the output belongs to one tile, so adding in the L2 cache is exact and
-// repeatable.
+// transposed. One warpgroup gathers rows of W2 by cp.async while the copy engine brings the delta, which a pair of
+// thread blocks shares; two warpgroups multiply, 64 tokens each. An element of the output belongs to one tile, so
+// adding in the L2 cache is exact and repeatable.
 #include "../common/ptx_sm90.cuh"
 #include "../common/wgmma_sm90.cuh"
 #include "mlp_cluster_sm90.cuh"
@@ -17,7 +17,11 @@ namespace second {
 constexpr int kThreads = 384;
 constexpr int kProducers = 128;
 constexpr int kConsumerWarps = 8;
+constexpr int kCluster = 2;
+constexpr int kStep = 64;   // neurons a stage holds
 constexpr int kRead = 128;  // entries of a list that the producers read at once
+constexpr int kPanelBytes = kStep * 128;  // kStep neurons x 64 tokens or columns
+constexpr int kDeltaBytes = 2 * kPanelBytes;
 
 struct Arguments {
   Lists lists;
@@ -30,51 +34,30 @@ struct Arguments {
   int64_t out_batch, out_row;
 };
 
-// kStep: neurons a stage holds.
-template <int N, int kStep, int kStages, int kOut>
+template <int N>
 struct Shared {
-  static constexpr int kPanels = (N + 63) / 64;
-  static constexpr int kPanelBytes = kStep * 128;  // kStep neurons x 64 tokens or columns
-  static constexpr int kDeltaBytes = 2 * kPanelBytes;
-  static constexpr int kStageBytes = kDeltaBytes + kPanels * kPanelBytes;
-  static constexpr int kStaging = kStages * kStageBytes;
-  static constexpr int kPitch = N + 8;  // rows that are written together use different banks
-  static constexpr int kBarriers = kStaging + (kOut == 2 ? 0 : kGroup * kPitch * 4);
+  static constexpr int kStages = N > 192 ? 4 : 5;
+  static constexpr int kStageBytes = kDeltaBytes + (N + 63) / 64 * kPanelBytes;
+  static constexpr int kBarriers = kStages * kStageBytes;
   static constexpr int kBytes = kBarriers + 2 * kStages * 8 + 1024;  // the base is aligned to 1024
 };
 
-// `from` + a * b in one instruction, and not by way of constant memory, which the compiler would read for each copy.
-__device__ __forceinline__ const char* further(const char* from, uint32_t a, uint32_t b) {
-  const char* address;
-  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(address) : "r"(a), "r"(b), "l"(from));
-  return address;
-}
-
-__device__ __forceinline__ const char* in_register(const char* pointer) {
-  asm volatile("" : "+l"(pointer));
-  return pointer;
-}
-
-// Adds contiguous floats (a multiple of 4) of shared memory to global memory.
-__device__ __forceinline__ void add_bulk(float* to, uint32_t from, uint32_t bytes) {
-  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to), "r"(from),
-               "r"(bytes)
+__device__ __forceinline__ void add_to(float* to, float4 v) {
+  asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
                : "memory");
 }
 
-template <int N, int kStep, int kStages, int kCluster, int kOut>
+template <int N>
 __global__ void __launch_bounds__(kThreads, 1)
 second_layer_kernel(const __grid_constant__ CUtensorMap delta_map, const __grid_constant__ Arguments a) {
-  using Layout = Shared<N, kStep, kStages, kOut>;
-  constexpr int kPanelBytes = Layout::kPanelBytes;
-  constexpr int kDeltaBytes = Layout::kDeltaBytes;
+  using Layout = Shared<N>;
+  constexpr int kStages = Layout::kStages;
   extern __shared__ char unaligned[];
   const uint32_t skip = (1024 - shared_address(unaligned) % 1024) % 1024;
   char* shared = unaligned + skip;
   const uint32_t stages = shared_address(shared);
   uint64_t* full = reinterpret_cast<uint64_t*>(shared + Layout::kBarriers);
   uint64_t* empty = full + kStages;
-  float* staging = reinterpret_cast<float*>(shared + Layout::kStaging);
 
   if (threadIdx.x == 0) {
     prefetch_map(&delta_map);
@@ -84,21 +67,15 @@ second_layer_kernel(const __grid_constant__ CUtensorMap delta_map, const __grid_
     }
     barrier_init_fence();
   }
-  uint32_t member = 0;
-  if constexpr (kCluster > 1) {
-    member = cluster_rank();
-    cluster_barrier();
-  } else {
-    __syncthreads();
-  }
+  cluster_barrier();
+  const int member = static_cast<int>(cluster_rank());
 
   // A tile's rank is its place along the columns; a cluster takes as many neighbouring tiles as it has thread blocks.
   TileOrder order(a.lists);
   const auto tiles = [&](int count) { return count > 0 ? (a.n + N * kCluster - 1) / (N * kCluster) : 0; };
-  const auto first_column = [&](const Tile& tile) { return (tile.rank * kCluster + static_cast<int>(member)) * N; };
+  const auto first_column = [&](const Tile& tile) { return (tile.rank * kCluster + member) * N; };
   const int stride = gridDim.x / kCluster;
   Tile tile;
-  Ring<kStages> ring;
 
   if (threadIdx.x < kProducers) {
     give_registers<88>();
@@ -115,7 +92,8 @@ second_layer_kernel(const __grid_constant__ CUtensorMap delta_map, const __grid_
       const int count = tile.count;
       const List list = a.lists.of(tile.piece, tile.every);
       const int64_t delta_row = tile.piece * a.lists.mask.capacity;
-      const int panels = (min(N, a.n - first_column(tile)) - chunk * 8 + 63) / 64;  // with columns at this thread's chunk
+      // Panels that have columns at this thread's chunk.
+      const int panels = (min(N, a.n - first_column(tile)) - chunk * 8 + 63) / 64;
       const char* from = in_register(a.w2t + first_column(tile) * 2 + chunk * 16);
       const bool inside = first_column(tile) + N <= a.n;
       int coming = list[min(listed, count - 1)];
@@ -135,23 +113,19 @@ second_layer_kernel(const __grid_constant__ CUtensorMap delta_map, const __grid_
           if (whole) {
             if (thread == 0) {
               barrier_expect(full + place, kDeltaBytes);
-              if constexpr (kCluster > 1) {
-                static_assert(kCluster == 2);  // each member brings one panel to both
-                multicast_map_4d(stage + member * kPanelBytes, &delta_map, full + place, 3, 0,
-                                 static_cast<int>(delta_row + first), member, 0);
-              } else {
-                load_map_4d(stage, &delta_map, full + place, 0, static_cast<int>(delta_row + first), 0, 0);
-              }
+              // Each member brings one panel to both.
+              multicast_map_4d(stage + member * kPanelBytes, &delta_map, full + place, 3, 0,
+                               static_cast<int>(delta_row + first), member, 0);
             }
           } else {  // what stands past the end of the list must not reach the product
             const int part = thread % 16;
-            const char* from = a.delta + (delta_row + first) * (kGroup * 2) + part * 16;
+            const char* rows_left = a.delta + (delta_row + first) * (kGroup * 2) + part * 16;
 #pragma unroll 1
             for (int pass = 0; pass < kStep / 8; ++pass) {
               const int row = pass * 8 + thread / 16;
               const bool live = first + row < count;
               copy16(stage + part / 8 * kPanelBytes + row * 128 + ((part % 8 ^ row % 8) << 4),
-                     from + (live ? row : 0) * (kGroup * 2), live ? 16 : 0);
+                     rows_left + (live ? row : 0) * (kGroup * 2), live ? 16 : 0);
             }
             if (thread == 0) barrier_arrive(full + place);
           }
@@ -191,7 +165,7 @@ second_layer_kernel(const __grid_constant__ CUtensorMap delta_map, const __grid_
       }
       start = (start + (count + kStep - 1) / kStep) % kStages;
     }
-    if constexpr (kCluster > 1) cluster_barrier();  // no member leaves while another may write to it
+    cluster_barrier();  // no member leaves while another may write to it
     return;
   }
 
@@ -200,14 +174,11 @@ second_layer_kernel(const __grid_constant__ CUtensorMap delta_map, const __grid_
   const int warp = threadIdx.x / 32 % 4;
   const int lane = threadIdx.x % 32;
   const auto release = [&](uint64_t* barrier) {
-    if constexpr (kCluster > 1) {
-      if (lane < kCluster) barrier_arrive_at(barrier, lane);
-    } else {
-      if (lane == 0) barrier_arrive(barrier);
-    }
+    if (lane < kCluster) barrier_arrive_at(barrier, lane);
   };
   const uint64_t delta0 = swizzled_tile(stages + half * kPanelBytes, kPanelBytes);
   const uint64_t weights0 = swizzled_tile(stages + kDeltaBytes, kPanelBytes);
+  Ring<kStages> ring;
   for (int at = blockIdx.x / kCluster; order.find(at, tiles, tile); at += stride) {
     const int count = tile.count;
     float sums[N / 2];
@@ -236,64 +207,38 @@ second_layer_kernel(const __grid_constant__ CUtensorMap delta_map, const __grid_
     hold(sums);
     release(empty + previous);
 
-    if constexpr (kOut == 2) {
-      const int64_t token = tile.piece % a.groups * kGroup + half * 64 + warp * 16 + lane / 4;
-      const bool odd = lane & 1;
-      float* out = a.out + tile.piece / a.groups * a.out_batch + token * a.out_row + first_column(tile) + lane % 4 * 2 + (odd ? 6 : 0);
+    // Lanes swap halves of two neighbouring blocks of 8 columns, so that each has 4 columns of one block.
+    const int64_t token = tile.piece % a.groups * kGroup + half * 64 + warp * 16 + lane / 4;
+    const bool odd = lane % 2 != 0;
+    float* out = a.out + tile.piece / a.groups * a.out_batch + token * a.out_row + first_column(tile) +
+                 (odd ? 8 : 0) + lane % 4 / 2 * 4;
 #pragma unroll
-      for (int below = 0; below < 2; ++below) {
-        const bool live = token + below * 8 < a.tokens;
-        float* mine = out + below * 8 * a.out_row;
+    for (int below = 0; below < 2; ++below) {
+      const bool live = token + below * 8 < a.tokens;
+      float* row = out + below * 8 * a.out_row;
 #pragma unroll
-        for (int block = 0; block < N / 8; block += 2) {
-          const float* even_pair = sums + block * 4 + below * 2;
-          const float* odd_pair = even_pair + 4;
-          const float x = __shfl_xor_sync(~0u, odd ? even_pair[0] : odd_pair[0], 1);
-          const float y = __shfl_xor_sync(~0u, odd ? even_pair[1] : odd_pair[1], 1);
-          const float4 v = odd ? float4{x, y, odd_pair[0], odd_pair[1]} : float4{even_pair[0], even_pair[1], x, y};
-          if (live && first_column(tile) + block * 8 < a.n) {
-            asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(mine + block * 8), "f"(v.x), "f"(v.y),
-                         "f"(v.z), "f"(v.w)
-                         : "memory");
-          }
-        }
+      for (int block = 0; block < N / 8; block += 2) {
+        const float* left = sums + block * 4 + below * 2;
+        const float* right = left + 4;
+        const float x = __shfl_xor_sync(~0u, odd ? left[0] : right[0], 1);
+        const float y = __shfl_xor_sync(~0u, odd ? left[1] : right[1], 1);
+        if (!live || first_column(tile) + block * 8 >= a.n) continue;
+        add_to(row + block * 8, odd ? float4{x, y, right[0], right[1]} : float4{left[0], left[1], x, y});
       }
-      continue;
     }
-    // Every warp leaves its 16 rows in shared memory, from where the copy engine adds them to the output.
-    store_bulk_wait_read<0>();
-    __syncwarp();
-    const int row0 = half * 64 + warp * 16;
-    float* rows = staging + row0 * Layout::kPitch;
-#pragma unroll
-    for (int block = 0; block < N / 8; ++block) {
-      float* to = rows + lane / 4 * Layout::kPitch + block * 8 + lane % 4 * 2;
-      *reinterpret_cast<float2*>(to) = {sums[block * 4], sums[block * 4 + 1]};
-      *reinterpret_cast<float2*>(to + 8 * Layout::kPitch) = {sums[block * 4 + 2], sums[block * 4 + 3]};
-    }
-    fence_async();
-    __syncwarp();
-    const int64_t token = tile.piece % a.groups * kGroup + row0 + lane;
-    const int columns = min(N, a.n - first_column(tile));
-    if (lane < 16 && token < a.tokens && columns > 0) {
-      add_bulk(a.out + tile.piece / a.groups * a.out_batch + token * a.out_row + first_column(tile),
-               shared_address(rows + lane * Layout::kPitch), columns * 4);
-    }
-    store_bulk_commit();
   }
-  store_bulk_wait_read<0>();
-  if constexpr (kCluster > 1) cluster_barrier();
+  cluster_barrier();
 }
 
-template <int N, int kStep, int kStages, int kCluster, int kOut>
+template <int N>
 cudaError_t launch_tiles(const SecondLayer& p, const Launch& launch) {
-  using Layout = Shared<N, kStep, kStages, kOut>;
+  using Layout = Shared<N>;
   static_assert(Layout::kBytes <= 232448);
   const int64_t groups = (p.tokens + p.group - 1) / p.group;
   const uint64_t rows = p.batch * groups * p.mask.capacity;
   CUtensorMap delta_map;
   cudaError_t error = encode_map<4>(&delta_map, p.delta, {64, rows, 2, 1}, {kGroup * 2, 128, kGroup * 2},
-                                    {64, kStep, 2 / kCluster, 1});
+                                    {64, kStep, 1, 1});
   if (error != cudaSuccess) return error;
   const Arguments arguments{
       .lists = {p.mask, int32_t(p.batch * groups), int32_t(p.hidden)},
@@ -307,7 +252,7 @@ cudaError_t launch_tiles(const SecondLayer& p, const Launch& launch) {
       .out_batch = p.out_batch,
       .out_row = p.out_row,
   };
-  const auto kernel = second_layer_kernel<N, kStep, kStages, kCluster, kOut>;
+  const auto kernel = second_layer_kernel<N>;
   error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Layout::kBytes);
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute cluster{.id = cudaLaunchAttributeClusterDimension};
@@ -326,17 +271,23 @@ cudaError_t launch_tiles(const SecondLayer& p, const Launch& launch) {
 
 bool second_layer_sm90_fits(const SecondLayer& p) {
   const auto aligned = [](const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; };
-  const int64_t groups = (p.tokens + p.group - 1) / p.group;
+  const int64_t pieces = p.batch * ((p.tokens + p.group - 1) / p.group);
   return p.group == sm90::kGroup && p.mask.counts != nullptr && p.n > 0 && p.n % 64 == 0 && p.w2t_row > 0 &&
-         p.w2t_row % 8 == 0 && p.out_row % 4 == 0 && p.out_batch % 4 == 0 && aligned(p.delta) && aligned(p.w2t) &&
-         aligned(p.out) && p.w2t_row * 2 <= UINT32_MAX &&
-         p.batch * groups <= INT32_MAX - sm90::kBlockOfGroups && p.batch * groups * p.mask.capacity <= INT32_MAX;
+         p.w2t_row % 8 == 0 && p.w2t_row <= INT32_MAX && p.out_row % 4 == 0 && p.out_batch % 4 == 0 &&
+         aligned(p.delta) && aligned(p.w2t) && aligned(p.out) && pieces * p.mask.capacity <= INT32_MAX &&
+         sm90::tiles_can_be_counted(pieces, p.n);
 }
 
 size_t second_layer_sm90_workspace(const SecondLayer&, int) { return 0; }
 
 cudaError_t second_layer_sm90(const SecondLayer& p, const Launch& launch) {
-  return sm90::second::launch_tiles<256, 64, 4, 2, 2>(p, launch);
+  using namespace sm90::second;
+  const int64_t pieces = p.batch * ((p.tokens + p.group - 1) / p.group);
+  if (pieces * p.n * p.mask.capacity == 0) return cudaSuccess;
+  const int width = sm90::best_width({256, 224, 192}, pieces, p.n, launch.multiprocessors, kCluster);
+  return width == 256   ? launch_tiles<256>(p, launch)
+         : width == 224 ? launch_tiles<224>(p, launch)
+                        : launch_tiles<192>(p, launch);
 }
 
 }  // namespace tamias
