@@ -1,6 +1,8 @@
 import { cpus, totalmem } from "node:os";
 import { version } from "../package.json";
 
+export { median } from "../src/bench/median.ts";
+
 /** What a result was measured on and with, for the head of its JSON. */
 export function machine(device: string, threads: number) {
   return {
@@ -17,12 +19,6 @@ export function machine(device: string, threads: number) {
 
 export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
 /** The mean of the worst twentieth, at least one value. */

@@ -5,6 +5,9 @@ import { type FixedChoice, groupCount, Mask, type MaskShape } from "./mask.ts";
 import type { MlpSettings } from "./policy.ts";
 import { InlineWork, type SideJob, type SideWork } from "./side-work.ts";
 
+/** Draws the neurons that a choice takes whatever their scores, U8 [hidden]; asked only when one is made. */
+type DrawNeurons = () => Uint8Array | undefined;
+
 /** One layer's MLP across the steps of a run: activations, pre-activation means and output of what was computed last. */
 export class MlpCache implements Disposable {
   readonly #ops: Ops;
@@ -61,7 +64,7 @@ export class MlpCache implements Disposable {
   }
 
   /** The whole MLP, remembered. */
-  refresh(x: DeviceTensor, mlp: Mlp, out: DeviceTensor, always?: Uint8Array): void {
+  refresh(x: DeviceTensor, mlp: Mlp, out: DeviceTensor, always: DrawNeurons): void {
     const ops = this.#ops;
     const { rows, norms } = mlp.columns(ops);
     this.#job?.wait();
@@ -73,8 +76,9 @@ export class MlpCache implements Disposable {
       [this.#means, this.#otherMeans] = [means, before];
       if (this.#filled) {
         const chosen = [this.#nextMask];
+        const drawn = always();
         this.#job = this.#side.start([], (side) =>
-          this.#select(side, { now: means, before, norms }, chosen, always),
+          this.#select(side, { now: means, before, norms }, chosen, drawn),
         );
         this.#isChosen = true;
       }
@@ -85,12 +89,12 @@ export class MlpCache implements Disposable {
   }
 
   /** Begins to choose what the delta that comes will recompute, unless that was chosen ahead. */
-  prepare(x: DeviceTensor, mlp: Mlp, always?: Uint8Array): void {
+  prepare(x: DeviceTensor, mlp: Mlp, always: DrawNeurons): void {
     if (!this.#isChosen && !this.#nextMask) this.#choose(this.#side, x, mlp, [this.#mask], always);
   }
 
   /** Recomputes the neurons whose mean pre-activation moved most, weighted by what they add. */
-  delta(x: DeviceTensor, mlp: Mlp, out: DeviceTensor, always?: Uint8Array): void {
+  delta(x: DeviceTensor, mlp: Mlp, out: DeviceTensor, always: DrawNeurons): void {
     const ops = this.#ops;
     const { batch, group } = this.#mask.shape;
     const groups = groupCount(this.#mask.shape);
@@ -131,12 +135,13 @@ export class MlpCache implements Disposable {
   }
 
   /** Chooses masks from this step's input; then the means of what this step recomputes are today's. */
-  #choose(work: SideWork, x: DeviceTensor, mlp: Mlp, chosen: readonly Mask[], always?: Uint8Array): void {
+  #choose(work: SideWork, x: DeviceTensor, mlp: Mlp, chosen: readonly Mask[], always: DrawNeurons): void {
     const { batch, group, columns } = this.#mask.shape;
     const groups = groupCount(this.#mask.shape);
     const width = x.shape[2] ?? 0;
     const { norms } = mlp.columns(this.#ops);
     const recomputed = this.#mask;
+    const drawn = always();
     this.#isChosen = true;
     this.#job = work.start([x], (side) => {
       using tokenMeans = side.temporary([batch, groups, width], "f32");
@@ -146,7 +151,7 @@ export class MlpCache implements Disposable {
       side.copy(tokenMeans, typedMeans);
       using now = side.temporary([batch, groups, columns], "f32");
       side.linear(typedMeans, mlp.fc1, now);
-      this.#select(side, { now, before: this.#means, norms }, chosen, always);
+      this.#select(side, { now, before: this.#means, norms }, chosen, drawn);
       side.updateChosen(now, recomputed, this.#means);
     });
   }
@@ -155,12 +160,12 @@ export class MlpCache implements Disposable {
     ops: Ops,
     { now, before, norms }: Record<"now" | "before" | "norms", DeviceTensor>,
     chosen: readonly Mask[],
-    always?: Uint8Array,
+    drawn: Uint8Array | undefined,
   ): void {
     const { batch, columns } = this.#mask.shape;
     const groups = groupCount(this.#mask.shape);
     using scores = ops.temporary([batch, groups, columns], "f32");
     ops.neuronScores(now, before, norms, scores);
-    for (const mask of chosen) mask.select(ops, scores.reshape(batch, 1, groups, columns), always);
+    for (const mask of chosen) mask.select(ops, scores.reshape(batch, 1, groups, columns), drawn);
   }
 }

@@ -210,7 +210,7 @@ export class DeltaRun implements Disposable {
     layer: number,
     x: DeviceTensor,
     mlp: Mlp,
-  ): { action: Action; cost: number; cache?: MlpCache; always?: Uint8Array | undefined } {
+  ): { action: Action; cost: number; cache?: MlpCache; always: () => Uint8Array | undefined } {
     const [batch = 0, tokens = 0, width = 0] = x.shape;
     const outputs = mlp.fc2.weight.shape[0] ?? 0;
     const settings = this.#plan.mlp;
@@ -221,11 +221,12 @@ export class DeltaRun implements Disposable {
     const cost = 2 * batch * tokens * mlp.hidden * (width + outputs);
     const density = expectedDensity(settings.select, shape);
     const pays = mlpDeltaPays({ backend: this.#backend, operations: cost, density }, group, tokens);
-    if (asked === "dense" || !pays) return { action: "dense", cost };
-    const always = this.#randomNeurons(shape, step, layer);
+    const always = () => this.#randomNeurons(shape, step, layer);
+    if (asked === "dense" || !pays) return { action: "dense", cost, always };
     const existing = this.#mlp.get(key);
     const cache =
-      existing ?? new MlpCache(this.#ops, this.#side, this.#counts, settings, shape, { always }, outputs);
+      existing ??
+      new MlpCache(this.#ops, this.#side, this.#counts, settings, shape, { always: always() }, outputs);
     if (!existing) this.#mlp.set(key, cache);
     return { action: cache.isFilled ? asked : "refresh", cost, cache, always };
   }

@@ -1,9 +1,8 @@
-import { columnPolicy } from "../../delta/column-policy.ts";
+import { columnPolicy, type ColumnPolicySettings } from "../../delta/column-policy.ts";
 import { denseModules, type Modules } from "../../delta/modules.ts";
 import { findPolicy } from "../../delta/policies/index.ts";
 import { DeltaRun, type StepReport } from "../../delta/run.ts";
 import type { Ops } from "../../nn/index.ts";
-import type { ColumnPolicySettings } from "../../delta/column-policy.ts";
 import { hiddenShare } from "../../pipeline/hidden-share.ts";
 import { Recording } from "../../pipeline/recording.ts";
 
