@@ -83,26 +83,6 @@ __device__ __forceinline__ void load_map_5d(uint32_t to, const CUtensorMap* map,
       : "memory");
 }
 
-// Contiguous bytes (a multiple of 16).
-__device__ __forceinline__ void load_bulk(uint32_t to, const void* from, uint32_t bytes, uint64_t* barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-               "l"(from), "r"(bytes), "r"(shared_address(barrier))
-               : "memory");
-}
-
-__device__ __forceinline__ void store_bulk(void* to, uint32_t from, uint32_t bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(bytes)
-               : "memory");
-}
-
-__device__ __forceinline__ void store_bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-
-// Until at most `kPending` of this thread's bulk stores still read their shared memory.
-template <int kPending>
-__device__ __forceinline__ void store_bulk_wait_read() {
-  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
-}
-
 // ---- ordering
 
 // Makes this thread's ordinary writes to shared memory (and those it has synchronised with) visible to wgmma and the
@@ -111,10 +91,6 @@ __device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.
 
 __device__ __forceinline__ void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
-__device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 template <int kRegisters>
@@ -153,9 +129,6 @@ __device__ __forceinline__ uint64_t swizzled_tile(uint32_t address, uint32_t lea
 
 // The descriptor `bytes` further on.
 __device__ __forceinline__ uint64_t advance(uint64_t descriptor, uint32_t bytes) { return descriptor + (bytes >> 4); }
-
-// Where byte `address` of a 1024-aligned tile stands in 128-byte swizzle.
-__device__ __forceinline__ uint32_t swizzle128(uint32_t address) { return address ^ ((address >> 3) & 0x70); }
 
 // ---- arithmetic
 
