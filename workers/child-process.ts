@@ -1,7 +1,8 @@
 import { fileURLToPath } from "node:url";
 import { TamiasError } from "../ffi/errors.ts";
 import type { GenerateEvent } from "../src/pipeline/events.ts";
-import type { OpenOptions, PictureSizes } from "../src/pipeline/open.ts";
+import type { PictureSizes, RequestDefaults } from "../src/models/family.ts";
+import type { OpenOptions } from "../src/pipeline/open.ts";
 import type { GenerateOptions } from "../src/pipeline/options.ts";
 import { Connection } from "./connection.ts";
 import type { AboutModel, FromWorker } from "./protocol.ts";
@@ -16,6 +17,7 @@ export class ChildProcess {
   readonly model: string;
   readonly device: string;
   readonly sizes: PictureSizes;
+  readonly defaults: RequestDefaults;
   readonly pid: number;
   /** Resolves when the process is gone, whatever ended it. */
   readonly exited: Promise<void>;
@@ -68,7 +70,7 @@ export class ChildProcess {
   }
 
   private constructor(
-    { model, device, sizes }: AboutModel,
+    { model, device, sizes, defaults }: AboutModel,
     pid: number,
     connection: Connection,
     exited: Promise<void>,
@@ -77,6 +79,7 @@ export class ChildProcess {
     this.model = model;
     this.device = device;
     this.sizes = sizes;
+    this.defaults = defaults;
     this.pid = pid;
     this.exited = exited;
     this.#connection = connection;

@@ -17,8 +17,8 @@ export class ModelHost {
       case "open":
         try {
           this.#tamias = await open(message.options);
-          const { model, device, sizes } = this.#tamias;
-          return this.#tell({ type: "opened", model, device, sizes }, []);
+          const { model, device, sizes, defaults } = this.#tamias;
+          return this.#tell({ type: "opened", model, device, sizes, defaults }, []);
         } catch (error) {
           return this.#tell({ type: "refused", error: toPlainError(error) }, []);
         }

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TamiasError } from "../ffi/errors.ts";
 import type { GenerateEvent } from "../src/pipeline/events.ts";
-import type { OpenOptions, PictureSizes } from "../src/pipeline/open.ts";
+import type { PictureSizes, RequestDefaults } from "../src/models/family.ts";
+import { ExclusiveRuns } from "../src/pipeline/exclusive-runs.ts";
+import type { OpenOptions } from "../src/pipeline/open.ts";
 import { checkOptions, type GenerateOptions } from "../src/pipeline/options.ts";
-import { Turnstile } from "../src/pipeline/turnstile.ts";
 import { untilAborted } from "../src/pipeline/until-aborted.ts";
 import { ChildProcess } from "./child-process.ts";
 import type { RemoteTamias } from "./connection.ts";
@@ -29,8 +30,9 @@ export class ProcessTamias implements RemoteTamias {
   readonly model: string;
   readonly device: string;
   readonly sizes: PictureSizes;
+  readonly defaults: RequestDefaults;
   readonly #options: OpenOptions;
-  readonly #turnstile = new Turnstile();
+  readonly #runs = new ExclusiveRuns();
   readonly #closing = new AbortController();
   /** The process that runs, or the one that is being started; rejected when starting was given up. */
   #child: Promise<ChildProcess>;
@@ -45,6 +47,7 @@ export class ProcessTamias implements RemoteTamias {
     this.model = child.model;
     this.device = child.device;
     this.sizes = child.sizes;
+    this.defaults = child.defaults;
     this.#options = options;
     this.#child = Promise.resolve(child);
     this.#watch(child);
@@ -71,29 +74,28 @@ export class ProcessTamias implements RemoteTamias {
    */
   async *generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
     checkOptions(options);
-    const { signal } = options;
-    const leave = await this.#turnstile.enter(signal);
-    try {
-      for (let attempt = 1; ; attempt++) {
-        if (this.#closed) throw closedError();
-        const child = await (signal ? untilAborted(this.#running(), signal) : this.#running());
-        let hasBegun = false;
-        try {
-          for await (const event of child.generate(options)) {
-            hasBegun = true;
-            yield event;
-          }
-          this.#failures = 0;
-          return;
-        } catch (error) {
-          const isLost = error instanceof TamiasError && error.code === "device_lost";
-          if (!isLost || hasBegun || attempt === MAX_TRIES) throw error;
-          // Its successor is being started once it is gone.
-          await child.exited;
+    yield* this.#runs.run(options.signal, (signal) => this.#generate({ ...options, signal }));
+  }
+
+  async *#generate(
+    options: GenerateOptions & { readonly signal: AbortSignal },
+  ): AsyncGenerator<GenerateEvent, void, void> {
+    for (let attempt = 1; ; attempt++) {
+      const child = await untilAborted(this.#running(), options.signal);
+      let hasBegun = false;
+      try {
+        for await (const event of child.generate(options)) {
+          hasBegun = true;
+          yield event;
         }
+        this.#failures = 0;
+        return;
+      } catch (error) {
+        const isLost = error instanceof TamiasError && error.code === "device_lost";
+        if (!isLost || hasBegun || attempt === MAX_TRIES) throw error;
+        // Its successor is being started once it is gone.
+        await child.exited;
       }
-    } finally {
-      leave();
     }
   }
 
@@ -108,6 +110,7 @@ export class ProcessTamias implements RemoteTamias {
 
   async #close(): Promise<void> {
     this.#closing.abort();
+    await this.#runs.close();
     const child = await this.#child.catch(() => undefined);
     await child?.stop();
   }

@@ -14,7 +14,7 @@ export async function openInWorker(options: OpenOptions): Promise<RemoteTamias> 
   worker.onerror = ({ message }) =>
     connection.fail(new TamiasError("internal", `The denoise worker failed: ${message}`));
   try {
-    const { model, device, sizes } = await connection.open(options);
+    const { model, device, sizes, defaults } = await connection.open(options);
     const close = async () => {
       await connection.close();
       worker.terminate();
@@ -23,6 +23,7 @@ export async function openInWorker(options: OpenOptions): Promise<RemoteTamias> 
       model,
       device,
       sizes,
+      defaults,
       get deviceBytes() {
         return connection.deviceBytes;
       },

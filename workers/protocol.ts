@@ -1,6 +1,7 @@
 import { TamiasError, type TamiasErrorCode } from "../ffi/errors.ts";
 import type { GenerateEvent } from "../src/pipeline/events.ts";
-import type { OpenOptions, PictureSizes } from "../src/pipeline/open.ts";
+import type { PictureSizes, RequestDefaults } from "../src/models/family.ts";
+import type { OpenOptions } from "../src/pipeline/open.ts";
 import type { GenerateOptions } from "../src/pipeline/options.ts";
 
 /** What the Worker or process that owns a model is told. `request` names a generation. */
@@ -31,6 +32,7 @@ export interface AboutModel {
   /** Name of the device. */
   readonly device: string;
   readonly sizes: PictureSizes;
+  readonly defaults: RequestDefaults;
 }
 
 /** An error as it survives being posted. */

@@ -27,7 +27,7 @@ interface Settings {
   height: number;
   steps: number;
   seed: number;
-  guidance: number;
+  guidance: number | null;
   policy: string;
 }
 
@@ -45,7 +45,8 @@ export type Message =
       device: string;
       image_tokens: number;
       text_tokens: number;
-      grid: [rows: number, columns: number];
+      grid: [frames: number, rows: number, columns: number];
+      notes: string[];
       queue_seconds: number;
       encode_seconds: number;
     } & Settings)
@@ -58,7 +59,7 @@ export type Message =
       seconds: number;
       action: StepAction;
       cells?: { layer: number; module: "attention" | "mlp"; action: StepAction; density: number }[];
-      grid?: [rows: number, columns: number];
+      grid?: [frames: number, rows: number, columns: number];
       /** One byte for each image token: how many rows recomputed this key. */
       payload?: Uint8Array<ArrayBuffer>;
     } & Densities)

@@ -67,7 +67,7 @@ interface Layout {
 function layOut({ start, steps }: HeatmapRun): Layout {
   const layers =
     1 + steps.flatMap(({ cells }) => cells).reduce((most, { layer }) => Math.max(most, layer), 0);
-  const [rows, columns] = start.grid;
+  const [, rows, columns] = start.grid;
   const room = (COMFORTABLE_WIDTH - LEFT_LABELS - RIGHT_LABELS) / Math.max(1, steps.length) - GAP;
   const longest = Math.max(SMALLEST_CELL, Math.min(LARGEST_CELL, Math.floor(room)));
   const scale = pixelsPerToken(longest / Math.max(rows, columns));
@@ -118,7 +118,7 @@ function drawHeader(canvas: Canvas, { start, steps, result }: HeatmapRun): void 
   const room = canvas.width - x - MARGIN;
   canvas.text(cut(settings.prompt, room / 2), x, MARGIN + 4, ink, "left", 2);
   const lines = [
-    `${settings.model}, ${settings.width} x ${settings.height}, ${settings.steps} steps, seed ${settings.seed}, guidance ${settings.guidance}`,
+    `${settings.model}, ${settings.width} x ${settings.height}, ${settings.steps} steps, seed ${settings.seed}, guidance ${settings.guidance ?? "none"}`,
     `policy ${settings.policy}: ${percent(mean(({ density }) => density))} of the columns recomputed (attention ${percent(mean(({ attentionDensity }) => attentionDensity))}, MLP ${percent(mean(({ mlpDensity }) => mlpDensity))})`,
     `${seconds.toFixed(1)} s of denoising on ${device}`,
   ];
@@ -185,7 +185,7 @@ function brightness(frequency: number): number {
 
 /** Image keys at their places in the picture. */
 function imageKeys(frequency: Float32Array, start: StartEvent, box: Box): Field {
-  const [rows, columns] = start.grid;
+  const [, rows, columns] = start.grid;
   const shares = imageKeyShares(frequency, start);
   return scaler((x, y) => shares[y * columns + x] ?? 0, columns, rows, box);
 }

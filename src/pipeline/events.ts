@@ -1,6 +1,7 @@
 import type { Span } from "../../ffi/index.ts";
 import type { CellReport } from "../delta/run.ts";
 import type { StepAction } from "../delta/policy.ts";
+import type { Grid } from "../models/family.ts";
 
 /** A finished or estimated picture: RGB, 8 bits each, row by row from the top left. */
 export interface Picture {
@@ -18,19 +19,23 @@ export interface Settings {
   readonly height: number;
   readonly steps: number;
   readonly seed: number;
-  readonly guidance: number;
+  /** null: the model takes none. */
+  readonly guidance: number | null;
   readonly policy: string;
 }
 
 export interface StartEvent {
   readonly type: "start";
   readonly settings: Settings;
+  /** What was asked for and is not used, a sentence each. */
+  readonly notes: readonly string[];
   readonly device: string;
   /** Tokens of the picture and of the text that the transformer works on. */
   readonly imageTokens: number;
   readonly textTokens: number;
-  /** Rows and columns of image tokens. */
-  readonly grid: readonly [number, number];
+  readonly grid: Grid;
+  /** The order of the grid's tokens in attention: `tokenOrder[i]` is the raster index of the image token in place i. */
+  readonly tokenOrder: Int32Array;
   /** Seconds spent encoding the prompt. */
   readonly encodeSeconds: number;
 }

@@ -4,12 +4,11 @@ import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { TamiasError } from "../../ffi/errors.ts";
+import type { FamilyKind } from "../models/family.ts";
 import { parseWith, readJsonObject } from "../weights/json-file.ts";
+import { families, familyOf } from "./families.ts";
 
 const modelsFolder = fileURLToPath(new URL("../../models", import.meta.url));
-
-/** The networks this build can run, by the pipeline class of their `model_index.json`. */
-const families: Record<string, string> = { FluxPipeline: "FLUX.1 (text to image)" };
 
 const indexSchema = z.looseObject({ _class_name: z.string() });
 
@@ -33,7 +32,7 @@ export async function listModels(): Promise<ModelEntry[]> {
  * A model by name, or a folder in diffusers format by path.
  * @throws TamiasError `not_found`, or `unsupported` for a pipeline this build has no network for
  */
-export async function findModel(asked: string): Promise<ModelEntry> {
+export async function findModel(asked: string): Promise<ModelEntry & { readonly kind: FamilyKind }> {
   const embedded = join(modelsFolder, asked);
   const isName = /^[\w.-]+$/.test(asked) && existsSync(join(embedded, "model_index.json"));
   const folder = isName ? embedded : resolve(asked);
@@ -44,16 +43,17 @@ export async function findModel(asked: string): Promise<ModelEntry> {
     });
   }
   const entry = await readEntry(isName ? asked : basename(folder), folder);
-  if (!(entry.pipeline in families))
+  const kind = familyOf(entry.pipeline);
+  if (!kind)
     throw new TamiasError(
       "unsupported",
-      `${folder} is a ${entry.pipeline}; this build runs ${Object.keys(families).join(", ")}.`,
+      `${folder} is a ${entry.pipeline}; this build runs ${families.map(({ pipeline }) => pipeline).join(", ")}.`,
     );
-  return entry;
+  return { ...entry, kind };
 }
 
 async function readEntry(name: string, folder: string): Promise<ModelEntry> {
   const path = join(folder, "model_index.json");
   const { _class_name } = parseWith(indexSchema, await readJsonObject(path), path);
-  return { name, folder, pipeline: _class_name, family: families[_class_name] ?? "unknown" };
+  return { name, folder, pipeline: _class_name, family: familyOf(_class_name)?.title ?? "unknown" };
 }

@@ -1,12 +1,13 @@
-import { Device, type Stream, TamiasError } from "../../ffi/index.ts";
-import { findPolicy } from "../delta/policies/index.ts";
+import { Device, TamiasError } from "../../ffi/index.ts";
+import type { PictureSizes, RequestDefaults } from "../models/family.ts";
 import { Ops } from "../nn/index.ts";
-import type { GenerateEvent, Settings } from "./events.ts";
-import { checkSize, FluxPipeline, type FluxRequest } from "./flux.ts";
+import type { GenerateEvent } from "./events.ts";
+import { ExclusiveRuns } from "./exclusive-runs.ts";
+import { type Engine, generate } from "./generate.ts";
+import { openMaskStream } from "./mask-stream.ts";
 import { findModel } from "./models.ts";
-import { checkOptions, type GenerateOptions } from "./options.ts";
-import { openSideStream } from "./side-stream.ts";
-import { Turnstile } from "./turnstile.ts";
+import type { GenerateOptions } from "./options.ts";
+import { settleRequest } from "./request.ts";
 
 export interface OpenOptions {
   /** A model that comes with the package (`listModels`), or a folder in diffusers format. */
@@ -18,22 +19,14 @@ export interface OpenOptions {
   /** CPU threads; default: all cores. */
   readonly threads?: number | undefined;
   /**
-   * `overlap`: masks are chosen and caches made on a second stream, by a Worker, beside the denoising; `serial`: in
-   * turn. The pictures are the same. Default: what measured faster on the device.
+   * `overlap`: masks are chosen and caches made on a second stream, the mask stream, by a Worker, beside the denoising;
+   * `serial`: in turn. The pictures are the same. Default: what measured faster on the device.
    */
   readonly pipeline?: "overlap" | "serial" | undefined;
 }
 
 /** On the CPU both orders share the same cores. */
 const defaultPipelines = { cpu: "serial", cuda: "serial" } as const;
-
-/** What a model asks of a picture's width and height, in pixels. */
-export interface PictureSizes {
-  /** The side it was made for. */
-  readonly native: number;
-  /** Each side must be a multiple of this. */
-  readonly multiple: number;
-}
 
 /**
  * Opens a model: loads its weights onto a device.
@@ -47,33 +40,31 @@ export async function open(options: OpenOptions): Promise<Tamias> {
     throw new TamiasError("bad_input", `device: "${backend}" is none of auto, cpu, cuda.`);
   if (order && !["overlap", "serial"].includes(order))
     throw new TamiasError("bad_input", `pipeline: "${order}" is neither overlap nor serial.`);
-  const entry = await findModel(model);
+  const { name, folder, kind } = await findModel(model);
   using opened = new DisposableStack();
   const device = opened.use(await Device.open({ backend, index, threads }));
-  const stream: Stream = opened.use(device.createStream());
-  const ops = opened.use(new Ops(stream));
-  let sideOps: Ops | undefined;
-  if ((order ?? defaultPipelines[device.backend]) === "overlap") {
-    const side = opened.use(await openSideStream(device));
-    sideOps = opened.use(new Ops(side));
-  }
-  const pipeline = opened.use(await FluxPipeline.load(ops, entry.folder, sideOps));
-  return new Tamias(entry.name, device, pipeline, opened.move());
+  const ops = opened.use(new Ops(opened.use(device.createStream())));
+  const maskOps =
+    (order ?? defaultPipelines[device.backend]) === "overlap"
+      ? opened.use(new Ops(opened.use(await openMaskStream(device))))
+      : undefined;
+  const family = opened.use(await kind.load(ops, folder));
+  return new Tamias(name, device, { family, ops, maskOps }, opened.move());
 }
 
 /** An opened model on a device. */
 export class Tamias implements AsyncDisposable {
   readonly model: string;
   readonly #device: Device;
-  readonly #pipeline: FluxPipeline;
+  readonly #engine: Engine;
   readonly #opened: DisposableStack;
-  readonly #turnstile = new Turnstile();
-  #closing = false;
+  readonly #runs = new ExclusiveRuns();
+  #closed: Promise<void> | undefined;
 
-  constructor(model: string, device: Device, pipeline: FluxPipeline, opened: DisposableStack) {
+  constructor(model: string, device: Device, engine: Engine, opened: DisposableStack) {
     this.model = model;
     this.#device = device;
-    this.#pipeline = pipeline;
+    this.#engine = engine;
     this.#opened = opened;
   }
 
@@ -84,7 +75,12 @@ export class Tamias implements AsyncDisposable {
 
   /** Which pictures it makes. */
   get sizes(): PictureSizes {
-    return { native: this.#pipeline.nativeSize, multiple: this.#pipeline.sizeMultiple };
+    return this.#engine.family.sizes;
+  }
+
+  /** What a request gets that does not say. */
+  get defaults(): RequestDefaults {
+    return this.#engine.family.defaults;
   }
 
   /** Bytes of device memory held now. */
@@ -94,52 +90,21 @@ export class Tamias implements AsyncDisposable {
 
   /**
    * Makes one picture, telling its progress. Requests on one instance run one after another; leaving the loop early
-   * stops the work.
+   * stops the work. A request whose events nobody asks for any more is ended after a minute if another waits.
    * @throws TamiasError `bad_input` before any work, `aborted` within one step of the signal
    */
   async *generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
-    const request = this.#settle(options);
-    const leave = await this.#turnstile.enter(request.signal);
-    try {
-      if (this.#closing) throw new TamiasError("disposed", "This model has been closed.");
-      yield* this.#pipeline.generate(request);
-    } finally {
-      leave();
-    }
+    const request = settleRequest(this.model, this.#engine.family, options);
+    yield* this.#runs.run(request.signal, (signal) => generate(this.#engine, { ...request, signal }));
   }
 
-  /** Waits for the request that is running, then frees everything. */
-  async close(): Promise<void> {
-    if (this.#closing) return;
-    this.#closing = true;
-    const leave = await this.#turnstile.enter();
-    this.#opened.dispose();
-    leave();
+  /** Ends the request that is running within one step, fails those that wait, then frees everything. */
+  close(): Promise<void> {
+    this.#closed ??= this.#runs.close().then(() => this.#opened.dispose());
+    return this.#closed;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
-  }
-
-  #settle(options: GenerateOptions): FluxRequest {
-    const { prompt, steps, previewEvery, previewSteps, recordColumns, trace, signal, ...asked } =
-      checkOptions(options);
-    const policy = findPolicy(asked.policy);
-    const { nativeSize, sizeMultiple, defaultGuidance } = this.#pipeline;
-    const settings: Settings = {
-      model: this.model,
-      prompt,
-      width: asked.width ?? asked.height ?? nativeSize,
-      height: asked.height ?? asked.width ?? nativeSize,
-      steps,
-      seed: asked.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!,
-      guidance: asked.guidance ?? defaultGuidance,
-      policy: policy.name,
-    };
-    checkSize("width", settings.width, sizeMultiple);
-    checkSize("height", settings.height, sizeMultiple);
-    const wantsPreview = (step: number) =>
-      (previewEvery > 0 && (step + 1) % previewEvery === 0) || previewSteps.includes(step);
-    return { settings, policy, wantsPreview, recordColumns, trace, signal };
   }
 }

@@ -2,26 +2,46 @@ import { z } from "zod";
 import { TamiasError } from "../../ffi/errors.ts";
 import type { ColumnPolicySettings } from "../delta/column-policy.ts";
 
-export const MAX_PROMPT_CHARACTERS = 4000;
+/** What any request may ask for, whatever the model; CLI, library, batch and server share it. */
+export const requestLimits = {
+  promptCharacters: 4000,
+  /** Pixels. */
+  side: { least: 16, most: 8192 },
+  steps: { least: 1, most: 1000 },
+  guidance: { least: 0, most: 100 },
+  seed: { least: 0, most: Number.MAX_SAFE_INTEGER },
+} as const;
 
-const size = z.int("must be a whole number of pixels").min(16).max(8192);
+/** Used where a request names none. */
+export const DEFAULT_POLICY = "balanced";
+
+function within(schema: z.ZodNumber, { least, most }: { readonly least: number; readonly most: number }) {
+  return schema.min(least).max(most);
+}
+
+const side = within(z.int("must be a whole number of pixels"), requestLimits.side);
+const stepIndex = z
+  .int()
+  .min(0)
+  .max(requestLimits.steps.most - 1);
 
 export const generateSchema = z.strictObject({
   prompt: z
     .string()
-    .max(MAX_PROMPT_CHARACTERS, {
+    .max(requestLimits.promptCharacters, {
       error: (issue) =>
-        `has ${(issue.input as string).length} characters; at most ${MAX_PROMPT_CHARACTERS} are allowed`,
+        `has ${(issue.input as string).length} characters; at most ${requestLimits.promptCharacters} are allowed`,
     })
-    .refine((text) => text.trim().length > 0, "must not be empty"),
-  width: size.optional(),
-  height: size.optional(),
-  steps: z.int().min(1).max(1000).default(20),
-  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
-  guidance: z.number().min(0).max(100).optional(),
-  policy: z.union([z.string(), z.record(z.string(), z.unknown())]).default("balanced"),
-  previewEvery: z.int().min(0).max(1000).default(0),
-  previewSteps: z.array(z.int().min(0).max(999)).max(1000).default([]),
+    .refine((text) => text.trim().length > 0, "must not be empty")
+    .refine((text) => text.isWellFormed(), "has half of a surrogate pair: it is not valid Unicode"),
+  width: side.optional(),
+  height: side.optional(),
+  steps: within(z.int(), requestLimits.steps).optional(),
+  seed: within(z.int(), requestLimits.seed).optional(),
+  guidance: within(z.number(), requestLimits.guidance).optional(),
+  policy: z.union([z.string(), z.record(z.string(), z.unknown())]).default(DEFAULT_POLICY),
+  previewEvery: z.int().min(0).max(requestLimits.steps.most).default(0),
+  previewSteps: z.array(stepIndex).max(requestLimits.steps.most).default([]),
   recordColumns: z.boolean().default(false),
   trace: z.boolean().default(false),
   signal: z.instanceof(AbortSignal).optional(),
@@ -32,11 +52,11 @@ export interface GenerateOptions {
   /** Pixels; a multiple of what the model asks for. Default: the model's own size. */
   readonly width?: number | undefined;
   readonly height?: number | undefined;
-  /** Denoising steps, 1..1000; default 20. */
+  /** Denoising steps, 1..1000; default: what the checkpoint was made for. */
   readonly steps?: number | undefined;
   /** Whole number >= 0; default: drawn at random and told in `start`. */
   readonly seed?: number | undefined;
-  /** Guidance scale of guidance-distilled models; default: the model's recommendation. */
+  /** Guidance scale; default: the model's own. A model without guidance does not use it, and `start` says so. */
   readonly guidance?: number | undefined;
   /** `exact`, `chipmunk`, `balanced` (default), `fast`, or settings of column deltas. */
   readonly policy?: string | ColumnPolicySettings | undefined;

@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { TamiasError } from "../../ffi/index.ts";
+import type { Ops } from "../nn/index.ts";
 import { parseWith, readJsonObject } from "../weights/json-file.ts";
+import type { Sampler, SamplerRun, Schedule } from "./sampler.ts";
 
 const off = z.literal(false).default(false);
 
@@ -23,19 +25,11 @@ const configSchema = z.looseObject({
   shift_terminal: z.null().optional(),
 });
 
-/** The noise levels of one run. */
-export interface Schedule {
-  /** steps + 1 values from 1 down to 0, as float32. */
-  readonly sigmas: Float32Array;
-  /** sigma * 1000 of each step, as float32. */
-  readonly timesteps: Float32Array;
-}
-
 /**
  * Noise levels of rectified flow with Euler steps, as FLUX uses them: equal steps from 1 to 1/steps, shifted towards
  * noise, the more so the larger the picture (Esser et al. 2024, arXiv 2403.03206, section 5.3.2).
  */
-export class FlowMatchEuler {
+export class FlowMatchEuler implements Sampler {
   readonly #config: z.output<typeof configSchema>;
 
   constructor(config: unknown, where = "the scheduler's configuration") {
@@ -48,7 +42,7 @@ export class FlowMatchEuler {
     return new FlowMatchEuler(await readJsonObject(path), path);
   }
 
-  /** @param imageTokens decides the shift where the configuration asks for a dynamic one */
+  /** Timesteps are sigma * 1000. @param imageTokens decides the shift where the configuration asks for a dynamic one */
   schedule(steps: number, imageTokens: number): Schedule {
     if (!Number.isInteger(steps) || steps < 1 || steps > 1000)
       throw new TamiasError("bad_input", `steps: must be a whole number from 1 to 1000, got ${steps}.`);
@@ -57,6 +51,15 @@ export class FlowMatchEuler {
     for (let step = 0; step < steps; step++)
       sigmas[step] = this.#shifted(1 - (step / Math.max(1, steps - 1)) * (1 - 1 / steps), imageTokens);
     return { sigmas, timesteps: sigmas.subarray(0, steps).map((sigma) => sigma * scale) };
+  }
+
+  begin(ops: Ops, { sigmas }: Schedule): SamplerRun {
+    return {
+      estimate: (step, latents, velocity, out) => ops.combine(1, latents, -sigmas[step]!, velocity, out),
+      step: (step, latents, velocity) =>
+        ops.combine(1, latents, sigmas[step + 1]! - sigmas[step]!, velocity, latents),
+      [Symbol.dispose]() {},
+    };
   }
 
   #shifted(sigma: number, imageTokens: number): number {

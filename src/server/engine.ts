@@ -1,5 +1,5 @@
+import type { PictureSizes, RequestDefaults } from "../models/family.ts";
 import type { GenerateEvent } from "../pipeline/events.ts";
-import type { PictureSizes } from "../pipeline/open.ts";
 import type { GenerateOptions } from "../pipeline/options.ts";
 
 /** What the server needs of an opened model: `Tamias`, one in a Worker, or one in a process of its own. */
@@ -9,6 +9,8 @@ export interface Engine {
   readonly device: string;
   /** Without it, a wrong size is only found when a job's turn comes. */
   readonly sizes?: PictureSizes | undefined;
+  /** What a request gets that does not say. */
+  readonly defaults: RequestDefaults;
   /** Bytes of device memory held now, where the engine can tell. */
   readonly deviceBytes?: number | undefined;
   generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void>;

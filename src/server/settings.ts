@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { MAX_PROMPT_CHARACTERS } from "../pipeline/options.ts";
+import { requestLimits } from "../pipeline/options.ts";
 
 const seconds = z.number().positive().max(86_400);
 
@@ -23,13 +23,13 @@ export const settingsSchema = z.strictObject({
     .int()
     .min(1024)
     .default(1 << 20),
-  promptCharacters: z.int().min(1).max(MAX_PROMPT_CHARACTERS).default(2000),
+  promptCharacters: z.int().min(1).max(requestLimits.promptCharacters).default(2000),
   /** Width times height. */
   pixels: z
     .int()
     .min(256)
     .default(2048 * 2048),
-  steps: z.int().min(1).max(1000).default(200),
+  steps: z.int().min(1).max(requestLimits.steps.most).default(200),
   /** How long a job may run, and how long it may wait. */
   runSeconds: seconds.default(1800),
   waitSeconds: seconds.default(1800),

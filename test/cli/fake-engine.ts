@@ -18,6 +18,7 @@ export function fakeEngine({ secondsPerStep = 0 }: { secondsPerStep?: number } =
     openApart: async () => ({
       model: "acorn-image",
       device: "Synthetic CPU, 2 threads",
+      defaults: { steps: 20, guidance: 3.5 },
       generate: (options) => generate(options, secondsPerStep),
       close: async () => {},
     }),
@@ -32,7 +33,7 @@ async function* generate(
   options: GenerateOptions,
   secondsPerStep: number,
 ): AsyncGenerator<GenerateEvent, void, void> {
-  const { prompt, steps, policy, seed = 7, previewEvery } = checkOptions(options);
+  const { prompt, steps = 20, policy, seed = 7, previewEvery } = checkOptions(options);
   const name = typeof policy === "string" ? policy : "custom";
   const run = syntheticRun({ steps, prompt, policy: name });
   const settings = { ...run.start.settings, seed };

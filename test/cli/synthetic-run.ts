@@ -30,13 +30,16 @@ export function syntheticRun({
   const [height, width] = [rows * 8, columns * 8];
   const imageTokens = rows * columns;
   const settings = { model: "acorn-image", prompt, width, height, steps, seed: 7, guidance: 3.5, policy };
+  const { order: tokenOrder } = tileOrder(rows, columns);
   const start: StartEvent = {
     type: "start",
     settings,
+    notes: [],
     device: "Synthetic CPU, 2 threads",
     imageTokens,
     textTokens,
-    grid,
+    grid: [1, rows, columns],
+    tokenOrder,
     encodeSeconds: 0.01,
   };
   const stepEvents = Array.from({ length: steps }, (_, step): StepEvent => {

@@ -39,7 +39,7 @@ export function fakeEngine({ size = 64, model = "acorn-image" } = {}): FakeEngin
         failure = undefined;
         throw error;
       }
-      const { steps, seed = 7, policy, guidance = 3.5, prompt, previewSteps } = checked;
+      const { steps = 20, seed = 7, policy, guidance = 3.5, prompt, previewSteps } = checked;
       const [width, height] = [
         checked.width ?? checked.height ?? size,
         checked.height ?? checked.width ?? size,
@@ -79,6 +79,7 @@ export function fakeEngine({ size = 64, model = "acorn-image" } = {}): FakeEngin
     model,
     device: "Synthetic CPU",
     sizes: { native: size, multiple: 16 },
+    defaults: { steps: 20, guidance: 3.5 },
     deviceBytes: 123,
     counts,
     generate: run,

@@ -74,7 +74,7 @@ test("columns add what each layer did and a map of the image keys", async () => 
   expect(deltas.length).toBeGreaterThan(0);
   for (const message of deltas) {
     if (message.type !== "step") continue;
-    expect(message.grid).toEqual([3, 4]);
+    expect(message.grid).toEqual([1, 3, 4]);
     expect(message.payload?.length).toBe(12);
     expect(message.cells?.length).toBe(4);
   }

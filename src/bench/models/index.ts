@@ -1,7 +1,7 @@
 import { Device, TamiasError } from "../../../ffi/index.ts";
 import { Ops } from "../../nn/index.ts";
 import type { OpenOptions } from "../../pipeline/open.ts";
-import { openSideStream } from "../../pipeline/side-stream.ts";
+import { openMaskStream } from "../../pipeline/mask-stream.ts";
 import { RandomTensors } from "../random-tensors.ts";
 import { benchFluxShaped } from "./flux-shaped.ts";
 import { modelShapes } from "./shapes.ts";
@@ -39,7 +39,7 @@ export async function benchModel(
   using device = await Device.open({ backend, threads });
   using stream = device.createStream();
   using ops = new Ops(stream);
-  using sideStream = pipeline === "overlap" ? await openSideStream(device) : undefined;
+  using sideStream = pipeline === "overlap" ? await openMaskStream(device) : undefined;
   using sideOps = sideStream ? new Ops(sideStream) : undefined;
   using random = new RandomTensors(ops, 1);
   const times =

@@ -2,7 +2,7 @@ import { Argument, Command, Option } from "commander";
 import type { StepEvent, TraceEvent } from "../../pipeline/events.ts";
 import { hiddenShare } from "../../pipeline/hidden-share.ts";
 import { findModel } from "../../pipeline/models.ts";
-import { checkOptions, type GenerateOptions } from "../../pipeline/options.ts";
+import { checkOptions, DEFAULT_POLICY, type GenerateOptions, requestLimits } from "../../pipeline/options.ts";
 import type { OpenOptions } from "../../pipeline/open.ts";
 import type { CliContext } from "../context.ts";
 import { deviceOption } from "../device-option.ts";
@@ -17,12 +17,10 @@ import { readPolicy } from "../policy-option.ts";
 import { makeProgress, type Progress } from "../progress.ts";
 import { untilAborted } from "../../pipeline/until-aborted.ts";
 
-const MAX_SIZE = 8192;
-
 interface GenerateArguments extends OutputPaths {
   readonly model: string;
   readonly policy: string;
-  readonly steps: number;
+  readonly steps?: number;
   readonly seed?: number;
   readonly size?: number;
   readonly width?: number;
@@ -38,7 +36,8 @@ interface GenerateArguments extends OutputPaths {
 
 /** `tamias generate PROMPT`: makes one picture. */
 export function generateCommand(context: CliContext, finish: (code: number) => void): Command {
-  const size = wholeNumber(16, MAX_SIZE);
+  const { steps, seed, guidance } = requestLimits;
+  const size = wholeNumber(requestLimits.side.least, requestLimits.side.most);
   return new Command("generate")
     .description("Make a picture from a prompt")
     .addArgument(new Argument("<prompt>", "what to draw"))
@@ -47,9 +46,13 @@ export function generateCommand(context: CliContext, finish: (code: number) => v
         .env("TAMIAS_MODEL")
         .default("acorn-image"),
     )
-    .option("-p, --policy <policy>", "a policy's name, its settings as JSON, or a JSON file", "balanced")
-    .option("--steps <number>", "denoising steps", wholeNumber(1, 1000), 20)
-    .option("--seed <number>", "start of the noise; default: random", wholeNumber(0, Number.MAX_SAFE_INTEGER))
+    .option("-p, --policy <policy>", "a policy's name, its settings as JSON, or a JSON file", DEFAULT_POLICY)
+    .option(
+      "--steps <number>",
+      "denoising steps; default: the model's own",
+      wholeNumber(steps.least, steps.most),
+    )
+    .option("--seed <number>", "start of the noise; default: random", wholeNumber(seed.least, seed.most))
     .addOption(
       new Option("--size <pixels>", "width and height; default: the model's own")
         .argParser(size)
@@ -57,7 +60,11 @@ export function generateCommand(context: CliContext, finish: (code: number) => v
     )
     .option("--width <pixels>", "width alone", size)
     .option("--height <pixels>", "height alone", size)
-    .option("--guidance <scale>", "how closely to follow the prompt", decimalNumber(0, 100))
+    .option(
+      "--guidance <scale>",
+      "how closely to follow the prompt",
+      decimalNumber(guidance.least, guidance.most),
+    )
     .addOption(deviceOption())
     .option("--threads <number>", "CPU threads; default: all cores", wholeNumber(1, 1024))
     .addOption(
@@ -70,7 +77,7 @@ export function generateCommand(context: CliContext, finish: (code: number) => v
     .option(
       "--preview-every <steps>",
       "write an estimate of the picture every so many steps",
-      wholeNumber(1, 1000),
+      wholeNumber(1, steps.most),
     )
     .option("--preview-dir <folder>", "where the estimates go; alone it means one after every step")
     .option("--heatmap <file.png>", "draw which columns were recomputed, by step and layer")

@@ -11,9 +11,10 @@ const settings = {
   height: z.int(),
   steps: z.int(),
   seed: z.int(),
-  guidance: z.number(),
+  guidance: z.number().nullable().meta({ description: "null: the model takes none" }),
   policy: z.string(),
 };
+const grid = z.tuple([z.int(), z.int(), z.int()]);
 const payload = {
   format: z.enum(pictureFormats),
   width: z.int(),
@@ -38,7 +39,8 @@ export const messageSchema = z
       device: z.string(),
       image_tokens: z.int(),
       text_tokens: z.int(),
-      grid: z.tuple([z.int(), z.int()]).meta({ description: "rows and columns of image tokens" }),
+      grid: grid.meta({ description: "frames, rows and columns of image tokens" }),
+      notes: z.array(z.string()).meta({ description: "what was asked for and is not used" }),
       queue_seconds: z.number(),
       encode_seconds: z.number(),
     }),
@@ -54,14 +56,11 @@ export const messageSchema = z
         .array(z.object({ layer: z.int(), module: z.enum(["attention", "mlp"]), action, density: share }))
         .optional()
         .meta({ description: "what each layer's modules did; with `columns`" }),
-      grid: z
-        .tuple([z.int(), z.int()])
-        .optional()
-        .meta({
-          description:
-            "with `columns`, of steps that ran deltas: the payload is one byte for each image token, row by row, " +
-            "0..255 for the share of rows that recomputed this key, the mean over layers",
-        }),
+      grid: grid.optional().meta({
+        description:
+          "with `columns`, of steps that ran deltas: the payload is one byte for each image token, frame by frame and row by row, " +
+          "0..255 for the share of rows that recomputed this key, the mean over layers",
+      }),
     }),
     z
       .object({ type: z.literal("preview"), step: z.int(), ...payload })

@@ -14,7 +14,7 @@ export class StepMessages {
 
   start(event: StartEvent, job: string, queueSeconds: number): MessageOf<"start"> {
     this.#start = event;
-    const { settings, device, imageTokens, textTokens, grid, encodeSeconds } = event;
+    const { settings, notes, device, imageTokens, textTokens, grid, encodeSeconds } = event;
     return {
       type: "start",
       job,
@@ -23,6 +23,7 @@ export class StepMessages {
       image_tokens: imageTokens,
       text_tokens: textTokens,
       grid: [...grid],
+      notes: [...notes],
       queue_seconds: queueSeconds,
       encode_seconds: encodeSeconds,
     };
@@ -55,13 +56,13 @@ export class StepMessages {
   }
 }
 
-/** [rows, columns] of bytes: the mean share over the layers whose attention ran as a delta. */
+/** [frames, rows, columns] of bytes: the mean share over the layers whose attention ran as a delta. */
 function keyMap({ cells }: StepEvent, start: StartEvent): Uint8Array | undefined {
   const maps = cells.flatMap(({ module, columnFrequency }) =>
     module === "attention" && columnFrequency ? [imageKeyShares(columnFrequency, start)] : [],
   );
   if (maps.length === 0) return undefined;
-  return Uint8Array.from({ length: start.grid[0] * start.grid[1] }, (_, at) => {
+  return Uint8Array.from({ length: start.imageTokens }, (_, at) => {
     const sum = maps.reduce((total, map) => total + (map[at] ?? 0), 0);
     return Math.round(255 * Math.min(1, sum / maps.length));
   });

@@ -3,10 +3,13 @@ import { TamiasError } from "../../../ffi/errors.ts";
 import type { ColumnPolicySettings } from "../../delta/column-policy.ts";
 import { findPolicy, policies } from "../../delta/policies/index.ts";
 import { pictureFormats } from "../../media/encode-picture.ts";
+import { DEFAULT_POLICY, generateSchema as request, requestLimits } from "../../pipeline/options.ts";
 import type { Engine } from "../engine.ts";
 import { type Complaint, noneOf, quoted } from "../http/validation.ts";
 import { priorities } from "../jobs/job.ts";
 import type { ServerSettings } from "../settings.ts";
+
+const fields = request.shape;
 
 export const policyNames = policies.map(({ name }) => name);
 
@@ -16,21 +19,15 @@ export const MOST_PREVIEWS = 100;
 /** The fields that requests of every dialect share, within what this server and its model allow. */
 export function sharedFields(engine: Engine, settings: ServerSettings) {
   return {
-    prompt: z
-      .string()
+    prompt: fields.prompt
       .max(settings.promptCharacters, `must have at most ${settings.promptCharacters} characters`)
-      .refine((text) => text.trim().length > 0, "must not be empty")
-      .refine((text) => text.isWellFormed(), "has half of a surrogate pair: it is not valid Unicode")
       .meta({ example: "3d render of a fox on a sky blue background" }),
     side: side(engine.sizes?.multiple ?? 1),
-    steps: z.int().min(1).max(settings.steps),
-    seed: z
-      .int()
-      .min(0)
-      .max(Number.MAX_SAFE_INTEGER)
-      .optional()
-      .meta({ description: "the same seed gives the same picture; default: random, told in `start`" }),
-    guidance: z.number().min(0).max(100).optional(),
+    steps: fields.steps.unwrap().max(settings.steps),
+    seed: fields.seed.meta({
+      description: "the same seed gives the same picture; default: random, told in `start`",
+    }),
+    guidance: fields.guidance,
     policy: policyField,
   };
 }
@@ -43,8 +40,8 @@ function side(multiple: number) {
   };
   return z
     .int()
-    .min(Math.max(16, multiple))
-    .max(8192)
+    .min(Math.max(requestLimits.side.least, multiple))
+    .max(requestLimits.side.most)
     .multipleOf(multiple, { error: ({ input }) => nearest(input) });
 }
 
@@ -76,8 +73,8 @@ function policyComplaint(asked: string | Record<string, unknown>): Complaint | u
 }
 
 /** Steps of a request that does not say. */
-export function defaultSteps(settings: ServerSettings): number {
-  return Math.min(20, settings.steps);
+export function defaultSteps({ defaults }: Engine, settings: ServerSettings): number {
+  return Math.min(defaults.steps, settings.steps);
 }
 
 /** The word metrics count a policy by. */
@@ -95,10 +92,10 @@ export function generateSchema(engine: Engine, settings: ServerSettings) {
       prompt,
       width: sideField.optional().meta({ description: `pixels; default: ${native ?? "the model's own"}` }),
       height: sideField.optional(),
-      steps: steps.default(defaultSteps(settings)),
+      steps: steps.default(defaultSteps(engine, settings)),
       seed,
       guidance,
-      policy: policy.default("balanced"),
+      policy: policy.default(DEFAULT_POLICY),
       previews: z.int().min(0).max(MOST_PREVIEWS).default(3).meta({
         description: "estimates on the way: one after the first step, the others spread evenly",
       }),

@@ -93,7 +93,7 @@ export function addImages(app: OpenAPIHono<ServerEnv>, service: Service): void {
 function toRequests(body: GenerationsBody, { engine, settings }: Service): JobRequest[] {
   const native = engine.sizes?.native;
   const [width, height] = parseSize(body.size) ?? [native, native];
-  const steps = body.num_inference_steps ?? defaultSteps(settings);
+  const steps = body.num_inference_steps ?? defaultSteps(engine, settings);
   const policy = body.policy ?? policyOfQuality[body.quality ?? "auto"];
   const encoding = { format: body.output_format ?? "png", quality: body.output_compression ?? 90 } as const;
   return Array.from({ length: body.n ?? 1 }, (_, at) => ({

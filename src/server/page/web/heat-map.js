@@ -51,7 +51,9 @@ export function drawMeanColumns(canvas, steps) {
 }
 
 /** Brightness is relative to the brightest, and squared: most keys are chosen by some rows, few by many. */
-function drawShares(canvas, [rows, columns], shares) {
+function drawShares(canvas, [frames, gridRows, columns], shares) {
+  // Frames of a clip stand below one another.
+  const rows = frames * gridRows;
   const most = Math.max(...shares, 1e-3);
   const image = new ImageData(columns, rows);
   shares.forEach((share, at) => image.data.set([...colorOf((share / most) ** 2), 255], at * 4));

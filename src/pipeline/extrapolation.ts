@@ -1,8 +1,8 @@
 import type { DeviceTensor } from "../../ffi/index.ts";
 import type { Ops } from "../nn/index.ts";
 
-/** The last two velocities a network computed, and what a skipped step makes of them. */
-export class VelocityLine implements Disposable {
+/** The last two velocities of one branch, and what a skipped step makes of them. */
+export class VelocityExtrapolation implements Disposable {
   readonly #ops: Ops;
   readonly #forecast: number;
   #latest: Sample;

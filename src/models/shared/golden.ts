@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { TamiasError } from "../../ffi/index.ts";
-import { parseWith, readJsonObject } from "../weights/json-file.ts";
-import { readTensorFloat32, readTensorInt32 } from "../weights/read-tensor.ts";
-import { readSafetensors, type SafetensorsFile, type TensorEntry } from "../weights/safetensors.ts";
+import { TamiasError } from "../../../ffi/index.ts";
+import { parseWith, readJsonObject } from "../../weights/json-file.ts";
+import { readTensorFloat32, readTensorInt32 } from "../../weights/read-tensor.ts";
+import { readSafetensors, type SafetensorsFile, type TensorEntry } from "../../weights/safetensors.ts";
 
 const settingsSchema = z.looseObject({ guidance_scale: z.coerce.number().optional() });
 

@@ -1,0 +1,202 @@
+import { throwIfAborted } from "../../ffi/errors.ts";
+import type { DeviceTensor, Event } from "../../ffi/index.ts";
+import type { Plan, StepAction } from "../delta/policy.ts";
+import { DeltaRun, type DensityReport, type StepReport } from "../delta/run.ts";
+import type { Conditioning, Family } from "../models/family.ts";
+import type { Ops } from "../nn/index.ts";
+import { VelocityExtrapolation } from "./extrapolation.ts";
+
+/** Steps that take less are queued one ahead; longer ones are not, so that a stop never waits for two of them. */
+const LOOK_AHEAD_SECONDS = 0.5;
+
+/** What the loop is given. */
+export interface Denoising {
+  readonly family: Family;
+  readonly conditioning: Conditioning;
+  readonly plan: Plan;
+  readonly steps: number;
+  /** F32 [batch, tokens, tokenChannels], in the layout's order: noise, and at the end the finished latents. */
+  readonly latents: DeviceTensor;
+  /** Draws the plan's random columns. */
+  readonly seed: number;
+  /** Ops of the mask stream, where there is one. */
+  readonly maskOps?: Ops | undefined;
+  readonly recordColumns?: boolean;
+  /** Whether a step's estimate of the finished latents is wanted. */
+  wantsEstimate?(step: number): boolean;
+  /** Whether the latents are looked at after each step: then no step is queued ahead. */
+  readonly isWatched?: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface DenoisedStep extends DensityReport {
+  /** 0-based. */
+  readonly step: number;
+  readonly sigma: number;
+  /** Wall time since the step before was told. */
+  readonly seconds: number;
+  readonly action: StepAction;
+  /** The finished latents expected at this step, where they are wanted; valid until the next step is asked for. */
+  readonly estimate: DeviceTensor | undefined;
+}
+
+/**
+ * The denoising loop of every family: schedule, what each step does, branches and their combination, looking ahead,
+ * reports and cancellation.
+ * @throws TamiasError `aborted` within one step of the signal; `not_finite` when a step yields NaN or infinity
+ */
+export async function* denoise(ops: Ops, run: Denoising): AsyncGenerator<DenoisedStep, void, void> {
+  using queue = new StepQueue(ops, run);
+  let lastTold = performance.now();
+  let lastSeconds = Number.POSITIVE_INFINITY;
+  let ahead: QueuedStep | undefined;
+  try {
+    for (let step = 0; step < run.steps; step++) {
+      throwIfAborted(run.signal);
+      using current = ahead ?? queue.step(step);
+      // The device gets short steps before it has finished the one before, so that it never waits for this program.
+      const mayLookAhead =
+        lastSeconds < LOOK_AHEAD_SECONDS &&
+        step + 1 < run.steps &&
+        !current.estimate &&
+        !run.recordColumns &&
+        !run.isWatched;
+      ahead = mayLookAhead ? queue.step(step + 1) : undefined;
+      const report = await current.finish();
+      const now = performance.now();
+      lastSeconds = (now - lastTold) / 1000;
+      lastTold = now;
+      const { sigma, action, estimate } = current;
+      yield { step, sigma, seconds: lastSeconds, action, estimate, ...report };
+      // What the reader did with an estimate is no part of the next step.
+      if (estimate) lastTold = performance.now();
+    }
+  } finally {
+    ahead?.[Symbol.dispose]();
+  }
+}
+
+/** Queues the steps of one run, and owns what they remember. */
+class StepQueue implements Disposable {
+  readonly #ops: Ops;
+  readonly #run: Denoising;
+  readonly #owned: DisposableStack;
+  readonly #sampler;
+  readonly #schedule;
+  readonly #delta: DeltaRun;
+  readonly #branches: readonly BranchState[];
+  /** The step's velocity; the only branch's own where there is one. */
+  readonly #velocity: DeviceTensor;
+
+  constructor(ops: Ops, run: Denoising) {
+    const { family, conditioning, plan, steps, latents, seed, recordColumns = false, maskOps } = run;
+    const { branches, text } = conditioning;
+    const { shape } = latents;
+    using owned = new DisposableStack();
+    this.#ops = ops;
+    this.#run = run;
+    this.#schedule = family.sampler.schedule(steps, shape[1] ?? 0);
+    this.#sampler = owned.use(family.sampler.begin(ops, this.#schedule, shape));
+    this.#branches = branches.map((_, branch) => ({
+      velocity: owned.use(ops.lasting(shape, "f32")),
+      extrapolation: skipsAny(plan, steps, branch)
+        ? owned.use(new VelocityExtrapolation(ops, shape, plan.skipForecast))
+        : undefined,
+    }));
+    this.#velocity =
+      this.#branches.length === 1 ? this.#branches[0]!.velocity : owned.use(ops.lasting(shape, "f32"));
+    this.#delta = owned.use(
+      new DeltaRun(ops, plan, { textTokens: text.tokens, seed, recordColumns, sideOps: maskOps }),
+    );
+    this.#owned = owned.move();
+  }
+
+  step(step: number): QueuedStep {
+    const ops = this.#ops;
+    const { latents, conditioning, plan, steps, wantsEstimate } = this.#run;
+    const sigma = this.#schedule.sigmas[step]!;
+    const timestep = this.#schedule.timesteps[step]!;
+    let action: StepAction = "skip";
+    conditioning.branches.forEach((branch, index) => {
+      const { velocity, extrapolation } = this.#branches[index]!;
+      if (plan.stepAction(step) === "skip") return extrapolation!.extrapolate(sigma, velocity);
+      action = "run";
+      const modules = this.#delta.modules({ step, sigma, branch: index });
+      branch.forward(latents, { sigma, timestep }, modules, velocity);
+      extrapolation?.record(velocity, sigma);
+    });
+    if (this.#branches.length > 1)
+      conditioning.combine(
+        this.#branches.map(({ velocity }) => velocity),
+        this.#velocity,
+      );
+    const isWanted = step + 1 < steps && (wantsEstimate?.(step) ?? false);
+    const estimate = isWanted ? ops.temporary(latents.shape, "f32") : undefined;
+    if (estimate) this.#sampler.estimate(step, latents, this.#velocity, estimate);
+    this.#sampler.step(step, latents, this.#velocity);
+    return new QueuedStep(
+      ops,
+      sigma,
+      action,
+      action === "skip" ? undefined : this.#delta.endStep(),
+      estimate,
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.#owned[Symbol.dispose]();
+  }
+}
+
+interface BranchState {
+  readonly velocity: DeviceTensor;
+  readonly extrapolation: VelocityExtrapolation | undefined;
+}
+
+/** A step that the stream has been given. Holds what is read from it once it is reached. */
+class QueuedStep implements Disposable {
+  readonly sigma: number;
+  readonly action: StepAction;
+  /** The latents' estimate of the finished picture, where a preview is due. */
+  readonly estimate: DeviceTensor | undefined;
+  readonly #report: StepReport | undefined;
+  readonly #end: Event;
+
+  constructor(
+    ops: Ops,
+    sigma: number,
+    action: StepAction,
+    report: StepReport | undefined,
+    estimate: DeviceTensor | undefined,
+  ) {
+    this.sigma = sigma;
+    this.action = action;
+    this.estimate = estimate;
+    this.#report = report;
+    this.#end = ops.stream.device.createEvent();
+    this.#end.record(ops.stream);
+  }
+
+  async finish(): Promise<DensityReport> {
+    await this.#end.reached();
+    return this.#report?.read() ?? skippedReport;
+  }
+
+  [Symbol.dispose](): void {
+    this.#end[Symbol.dispose]();
+    this.#report?.[Symbol.dispose]();
+    this.estimate?.[Symbol.dispose]();
+  }
+}
+
+const skippedReport: DensityReport = {
+  density: 0,
+  attentionDensity: 0,
+  mlpDensity: 0,
+  cells: [],
+  lateMasks: 0,
+};
+
+function skipsAny(plan: Plan, steps: number, _branch: number): boolean {
+  return Array.from({ length: steps }, (_, step) => plan.stepAction(step)).includes("skip");
+}

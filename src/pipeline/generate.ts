@@ -1,0 +1,131 @@
+import { throwIfAborted } from "../../ffi/errors.ts";
+import type { DeviceTensor } from "../../ffi/index.ts";
+import type { DensityReport } from "../delta/run.ts";
+import type { Family, Grid } from "../models/family.ts";
+import type { Ops } from "../nn/index.ts";
+import { gaussianNoise } from "../samplers/noise.ts";
+import { denoise } from "./denoise.ts";
+import type { GenerateEvent } from "./events.ts";
+import { decodePicture } from "./pictures.ts";
+import { Recording } from "./recording.ts";
+import type { Request } from "./request.ts";
+import { layOutTokens } from "./token-layout.ts";
+
+/** An opened model with the streams it runs on. */
+export interface Engine {
+  readonly family: Family;
+  readonly ops: Ops;
+  /** Ops of the mask stream, where there is one. */
+  readonly maskOps?: Ops | undefined;
+}
+
+/** One picture: text, noise, denoising, decoding. */
+export async function* generate(
+  { family, ops, maskOps }: Engine,
+  request: Request,
+): AsyncGenerator<GenerateEvent, void, void> {
+  const { settings, notes, policy, wantsPreview, recordColumns, trace, signal } = request;
+  const began = performance.now();
+  throwIfAborted(signal);
+  using scratch = new DisposableStack();
+  const keep = (tensor: DeviceTensor) => scratch.use(tensor);
+
+  const grid = family.grid({ width: settings.width, height: settings.height, frames: 1 });
+  const layout = layOutTokens(grid);
+  const { order, inverse } = layout.order;
+  const conditioning = scratch.use(family.condition(settings, layout));
+  await ops.stream.finished();
+  const encodeSeconds = secondsSince(began);
+  yield {
+    type: "start",
+    settings,
+    notes,
+    device: ops.stream.device.info().name,
+    imageTokens: order.length,
+    textTokens: conditioning.text.tokens,
+    grid,
+    tokenOrder: order,
+    encodeSeconds,
+  };
+
+  const toOrder = keep(uploadIndices(ops, order));
+  const toRaster = keep(uploadIndices(ops, inverse));
+  const latents = keep(ops.lasting([1, order.length, family.tokenChannels], "f32"));
+  drawNoise(ops, family, grid, settings.seed, toOrder, latents);
+  const recording = trace ? scratch.use(new Recording(ops.stream, maskOps?.stream)) : undefined;
+  const reports: DensityReport[] = [];
+
+  const denoiseBegan = performance.now();
+  const steps = denoise(ops, {
+    family,
+    conditioning,
+    plan: policy.plan({ steps: settings.steps, layers: family.layers }),
+    steps: settings.steps,
+    latents,
+    seed: settings.seed,
+    maskOps,
+    recordColumns,
+    wantsEstimate: wantsPreview,
+    signal,
+  });
+  for await (const { estimate, ...step } of steps) {
+    reports.push(step);
+    yield { type: "step", steps: settings.steps, ...step };
+    if (!estimate) continue;
+    throwIfAborted(signal);
+    yield {
+      type: "preview",
+      step: step.step,
+      ...(await decodePicture(ops, family, grid, estimate, toRaster)),
+    };
+  }
+  const denoiseSeconds = secondsSince(denoiseBegan);
+
+  throwIfAborted(signal);
+  if (recording) yield { type: "trace", ...(await recording.take()) };
+  const decodeBegan = performance.now();
+  const picture = await decodePicture(ops, family, grid, latents, toRaster);
+  const mean = (share: (report: DensityReport) => number) =>
+    reports.reduce((sum, report) => sum + share(report), 0) / reports.length;
+  yield {
+    type: "result",
+    ...picture,
+    settings,
+    seconds: {
+      encode: encodeSeconds,
+      denoise: denoiseSeconds,
+      decode: secondsSince(decodeBegan),
+      total: secondsSince(began),
+    },
+    density: mean(({ density }) => density),
+    attentionDensity: mean(({ attentionDensity }) => attentionDensity),
+    mlpDensity: mean(({ mlpDensity }) => mlpDensity),
+  };
+}
+
+/** Noise is drawn for the picture, not for its token order, so that every policy starts from the same. */
+function drawNoise(
+  ops: Ops,
+  family: Family,
+  grid: Grid,
+  seed: number,
+  toOrder: DeviceTensor,
+  out: DeviceTensor,
+): void {
+  using noise = ops.temporary(family.latentShape(grid), "f32");
+  ops.stream.write(noise, gaussianNoise(noise.elements, seed));
+  using packed = ops.temporary(out.shape, "f32");
+  family.pack(noise, packed);
+  ops.gatherRows(packed, toOrder, out);
+}
+
+/** I32 indices on the device, for `gatherRows`. */
+export function uploadIndices(ops: Ops, indices: Int32Array): DeviceTensor {
+  const tensor = ops.lasting([indices.length], "i32");
+  ops.stream.write(tensor, indices);
+  return tensor;
+}
+
+function secondsSince(milliseconds: number): number {
+  return (performance.now() - milliseconds) / 1000;
+}

@@ -1,0 +1,39 @@
+import type { DeviceTensor } from "../../ffi/index.ts";
+import type { Ops } from "../nn/index.ts";
+import type { Family, Grid } from "../models/family.ts";
+import type { Picture } from "./events.ts";
+
+/**
+ * Decodes finished or estimated latents to a picture.
+ * @param tokens F32 [1, tokens, tokenChannels], in the network's order
+ * @param toRaster I32 [tokens], undoes that order
+ */
+export async function decodePicture(
+  ops: Ops,
+  family: Family,
+  grid: Grid,
+  tokens: DeviceTensor,
+  toRaster: DeviceTensor,
+): Promise<Picture> {
+  using image = decodeTokens(ops, family, grid, tokens, toRaster);
+  const [, , height = 0, width = 0] = image.shape;
+  using pixels = ops.temporary([height, width, 3], "u8");
+  ops.imageRgb8(image.select(0, 0), pixels);
+  await ops.stream.finished();
+  return { width, height, rgb: ops.stream.read(pixels, new Uint8Array(pixels.bytes)) };
+}
+
+/** Tokens in the network's order to what `Family.decode` returns. */
+export function decodeTokens(
+  ops: Ops,
+  family: Family,
+  grid: Grid,
+  tokens: DeviceTensor,
+  toRaster: DeviceTensor,
+): DeviceTensor {
+  using raster = ops.temporary(tokens.shape, "f32");
+  ops.gatherRows(tokens, toRaster, raster);
+  using latents = ops.temporary([tokens.shape[0] ?? 1, ...family.latentShape(grid).slice(1)], "f32");
+  family.unpack(raster, latents);
+  return family.decode(latents);
+}
