@@ -159,9 +159,9 @@ export class FluxPipeline implements Disposable {
     };
 
     const shape = [1, imageTokens, transformer.inChannels];
-    const latents = keep(ops.lasting(shape, "f32"));
+    const latents = keep(ops.memory.persistent(shape, "f32"));
     this.#drawNoise(settings, [rows, columns], toTiles, latents);
-    const velocity = keep(ops.lasting(shape, "f32"));
+    const velocity = keep(ops.memory.persistent(shape, "f32"));
     const line = skipsAny(plan, settings.steps)
       ? scratch.use(new VelocityLine(ops, shape, plan.skipForecast))
       : undefined;
@@ -186,7 +186,7 @@ export class FluxPipeline implements Disposable {
         );
         line?.record(velocity, sigma);
       }
-      const estimate = estimates(step) ? ops.temporary(shape, "f32") : undefined;
+      const estimate = estimates(step) ? ops.memory.temporary(shape, "f32") : undefined;
       if (estimate) ops.combine(1, latents, -sigma, velocity, estimate);
       ops.combine(1, latents, schedule.sigmas[step + 1]! - sigma, velocity, latents);
       return new QueuedStep(ops, sigma, action, action === "skip" ? undefined : delta.endStep(), estimate);
@@ -269,7 +269,7 @@ export class FluxPipeline implements Disposable {
   }
 
   #uploadOrder(order: Int32Array, keep: (tensor: DeviceTensor) => DeviceTensor): DeviceTensor {
-    const indices = keep(this.#ops.lasting([order.length], "i32"));
+    const indices = keep(this.#ops.memory.persistent([order.length], "i32"));
     this.#ops.stream.write(indices, order);
     return indices;
   }
@@ -278,9 +278,9 @@ export class FluxPipeline implements Disposable {
   #drawNoise({ seed }: Settings, [rows, columns]: Grid, toTiles: DeviceTensor, out: DeviceTensor): void {
     const ops = this.#ops;
     const channels = this.#transformer.inChannels / PATCH ** 2;
-    using noise = ops.temporary([1, channels, rows * PATCH, columns * PATCH], "f32");
+    using noise = ops.memory.temporary([1, channels, rows * PATCH, columns * PATCH], "f32");
     ops.stream.write(noise, gaussianNoise(noise.elements, seed));
-    using packed = ops.temporary(out.shape, "f32");
+    using packed = ops.memory.temporary(out.shape, "f32");
     packLatents(ops, noise, packed);
     ops.gatherRows(packed, toTiles, out);
   }
@@ -305,9 +305,9 @@ export class FluxPipeline implements Disposable {
     velocity: DeviceTensor,
   ): void {
     const ops = this.#ops;
-    using hidden = ops.temporary(latents.shape);
+    using hidden = ops.memory.temporary(latents.shape);
     ops.copy(latents, hidden);
-    using out = ops.temporary(velocity.shape);
+    using out = ops.memory.temporary(velocity.shape);
     this.#transformer.forward(
       {
         hidden,
@@ -325,13 +325,13 @@ export class FluxPipeline implements Disposable {
   async #decode(tokens: DeviceTensor, toRaster: DeviceTensor, [rows, columns]: Grid): Promise<Picture> {
     const ops = this.#ops;
     const channels = this.#transformer.inChannels / PATCH ** 2;
-    using raster = ops.temporary(tokens.shape, "f32");
+    using raster = ops.memory.temporary(tokens.shape, "f32");
     ops.gatherRows(tokens, toRaster, raster);
-    using latents = ops.temporary([1, channels, rows * PATCH, columns * PATCH], "f32");
+    using latents = ops.memory.temporary([1, channels, rows * PATCH, columns * PATCH], "f32");
     unpackLatents(ops, raster, latents);
     using image = this.#autoencoder.decodeScaled(latents);
     const [, , height = 0, width = 0] = image.shape;
-    using pixels = ops.temporary([height, width, 3], "u8");
+    using pixels = ops.memory.temporary([height, width, 3], "u8");
     ops.imageRgb8(image.select(0, 0), pixels);
     await ops.stream.finished();
     return { width, height, rgb: ops.stream.read(pixels, new Uint8Array(pixels.bytes)) };

@@ -55,7 +55,7 @@ export const fluxParts: readonly VerifiablePart[] = [
       const timestep = [...(await input("timestep")).values];
       const guidance = transformer.usesGuidance ? [...(await input("guidance")).values] : undefined;
       const expected = await input("sample");
-      using out = ops.temporary(expected.shape);
+      using out = ops.memory.temporary(expected.shape);
       transformer.forward({ hidden, context, pooled, positions, timestep, guidance }, out);
       return [await compare(ops, out, expected)];
     },
@@ -120,9 +120,9 @@ async function measurePipeline(ops: Ops, folder: string, golden: Golden): Promis
   const guidance = transformer.usesGuidance ? each(batch, golden.guidance) : undefined;
   const first = await golden.tensor("pipeline.latents_in", "pipeline.latents_initial");
   using latents = upload(ops, first, "f32");
-  using hidden = ops.temporary(latents.shape);
-  using out = ops.temporary(latents.shape);
-  using velocity = ops.temporary(latents.shape, "f32");
+  using hidden = ops.memory.temporary(latents.shape);
+  using out = ops.memory.temporary(latents.shape);
+  using velocity = ops.memory.temporary(latents.shape, "f32");
   for (let step = 0; step < steps; step++) {
     const sigma = sigmas[step] ?? 0;
     ops.copy(latents, hidden);
@@ -133,7 +133,7 @@ async function measurePipeline(ops: Ops, folder: string, golden: Golden): Promis
   }
 
   const channels = transformer.inChannels / PATCH ** 2;
-  using unpacked = ops.temporary([batch, channels, rows * PATCH, columns * PATCH], "f32");
+  using unpacked = ops.memory.temporary([batch, channels, rows * PATCH, columns * PATCH], "f32");
   unpackLatents(ops, latents, unpacked);
   using image = autoencoder.decodeScaled(unpacked);
   const pixels = hostValues(ops, image).map((value) => Math.min(1, Math.max(0, value / 2 + 0.5)));
@@ -156,11 +156,11 @@ function itemOf({ name, shape, values }: GoldenTensor, index: number): GoldenTen
 }
 
 function upload(ops: Ops, { shape, values }: GoldenTensor, dtype = ops.activationType): DeviceTensor {
-  const wide = ops.temporary(shape, "f32");
+  const wide = ops.memory.temporary(shape, "f32");
   ops.stream.write(wide, values);
   if (dtype === "f32") return wide;
   using source = wide;
-  const tensor = ops.temporary(shape, dtype);
+  const tensor = ops.memory.temporary(shape, dtype);
   ops.copy(source, tensor);
   return tensor;
 }
