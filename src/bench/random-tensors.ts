@@ -15,13 +15,13 @@ export class RandomTensors implements Disposable {
 
   constructor(ops: Ops, seed: number) {
     this.#ops = ops;
-    this.#noise = ops.lasting([PERIOD], "f32");
+    this.#noise = ops.memory.persistent([PERIOD], "f32");
     ops.stream.write(this.#noise, gaussianNoise(PERIOD, seed));
   }
 
   /** Normal values with mean 0. */
   normal(out: DeviceTensor, deviation = 1): DeviceTensor {
-    using block = this.#ops.temporary([PERIOD], out.dtype);
+    using block = this.#ops.memory.temporary([PERIOD], out.dtype);
     this.#ops.combine(deviation, this.#noise, 0, this.#noise, block);
     this.#repeat(block, out);
     return out;
@@ -29,7 +29,7 @@ export class RandomTensors implements Disposable {
 
   /** Squares of normal values: scores as a softmax's column sums are, never negative and mostly small. */
   scores(out: DeviceTensor): DeviceTensor {
-    using block = this.#ops.temporary([PERIOD], "f32");
+    using block = this.#ops.memory.temporary([PERIOD], "f32");
     this.#ops.multiply(this.#noise, this.#noise, block);
     this.#repeat(block, out);
     return out;

@@ -44,10 +44,10 @@ export class AttentionCache implements Disposable {
     this.#side = side;
     this.#settings = settings;
     this.mask = new Mask(ops, counts, shape, selector, fixed);
-    this.#lse = ops.lasting([batch, heads, queries], "f32");
+    this.#lse = ops.memory.persistent([batch, heads, queries], "f32");
     const remember = (): Remembered => ({
-      out: ops.lasting([batch, heads, queries, headDim]),
-      lse: settings.cache.rule === "lse" ? ops.lasting([batch, heads, queries], "f32") : null,
+      out: ops.memory.persistent([batch, heads, queries, headDim]),
+      lse: settings.cache.rule === "lse" ? ops.memory.persistent([batch, heads, queries], "f32") : null,
       sigma: 0,
     });
     this.#current = remember();
@@ -67,7 +67,7 @@ export class AttentionCache implements Disposable {
     const { group, columns } = this.mask.shape;
     const [batch = 0, heads = 0, queries = 0] = this.#lse.shape;
     this.#job?.wait();
-    using columnSums = ops.temporary([batch, heads, Math.ceil(queries / group), columns], "f32");
+    using columnSums = ops.memory.temporary([batch, heads, Math.ceil(queries / group), columns], "f32");
     ops.attentionColumnSums(qkv, {
       scale,
       group,
@@ -111,7 +111,7 @@ export class AttentionCache implements Disposable {
     const { cache } = this.#settings;
     const { group } = this.mask.shape;
     if (cache.rule === "none") return;
-    using lse = ops.temporary(this.#lse.shape, "f32");
+    using lse = ops.memory.temporary(this.#lse.shape, "f32");
     const chosen = { out: this.#current.out, lse };
     ops.attentionColumns(qkv, { scale, group, mask: this.mask, rule: "none", ...chosen });
     const beta = cache.rule === "control" ? cache.beta : 1;
@@ -133,7 +133,7 @@ export class AttentionCache implements Disposable {
     const travelled = this.#current.sigma - this.#earlier.sigma;
     if (travelled === 0) return undefined;
     const reach = (this.#settings.forecast * (sigma - this.#current.sigma)) / travelled;
-    const forecast = this.#ops.temporary(this.#current.out.shape);
+    const forecast = this.#ops.memory.temporary(this.#current.out.shape);
     this.#ops.combine(1 + reach, this.#current.out, -reach, this.#earlier.out, forecast);
     return forecast;
   }

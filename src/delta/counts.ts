@@ -22,7 +22,7 @@ export class MaskCounts implements Disposable {
     const last = this.#blocks.at(-1);
     if (!last || last.used + elements > last.tensor.elements)
       this.#blocks.push({
-        tensor: this.#ops.lasting([Math.max(BLOCK_ELEMENTS, elements)], "i32"),
+        tensor: this.#ops.memory.persistent([Math.max(BLOCK_ELEMENTS, elements)], "i32"),
         used: 0,
       });
     const block = this.#blocks.at(-1)!;
@@ -36,7 +36,7 @@ export class MaskCounts implements Disposable {
   snapshot(): CountSnapshot {
     return new CountSnapshot(
       this.#blocks.map(({ tensor, used }) => {
-        const copy = this.#ops.temporary([used], "i32");
+        const copy = this.#ops.memory.temporary([used], "i32");
         this.#ops.copy(tensor.slice(0, 0, used), copy);
         return copy;
       }),

@@ -41,10 +41,13 @@ export class Mask implements ColumnMask, Disposable {
     this.capacity = Math.min(columns, Math.max(1, alwaysCount, mostColumns(selector, columns)));
     this.#ops = ops;
     this.#selector = selector;
-    this.indices = ops.lasting([batch, lists, groups, this.capacity], columns <= 65536 ? "u16" : "i32");
+    this.indices = ops.memory.persistent(
+      [batch, lists, groups, this.capacity],
+      columns <= 65536 ? "u16" : "i32",
+    );
     this.countSlot = counts.take([batch, lists, groups]);
-    this.#always = fixed.always ? ops.lasting([columns], "u8") : null;
-    this.#denseGroups = fixed.denseGroups ? ops.lasting([groups], "u8") : null;
+    this.#always = fixed.always ? ops.memory.persistent([columns], "u8") : null;
+    this.#denseGroups = fixed.denseGroups ? ops.memory.persistent([groups], "u8") : null;
     if (this.#always) ops.stream.write(this.#always, fixed.always!);
     if (this.#denseGroups) ops.stream.write(this.#denseGroups, fixed.denseGroups!);
   }

@@ -46,12 +46,12 @@ export class MlpCache implements Disposable {
     this.#side = side;
     this.#choosesAhead = choose === "ahead";
     this.#mask = new Mask(ops, counts, shape, select, fixed);
-    this.#activations = ops.lasting([batch, groups, columns, group]);
-    this.#means = ops.lasting([batch, groups, columns], "f32");
-    this.#out = ops.lasting([batch, rows, outputs], "f32");
+    this.#activations = ops.memory.persistent([batch, groups, columns, group]);
+    this.#means = ops.memory.persistent([batch, groups, columns], "f32");
+    this.#out = ops.memory.persistent([batch, rows, outputs], "f32");
     if (!this.#choosesAhead) return;
     this.#nextMask = new Mask(ops, counts, shape, select, fixed);
-    this.#otherMeans = ops.lasting([batch, groups, columns], "f32");
+    this.#otherMeans = ops.memory.persistent([batch, groups, columns], "f32");
   }
 
   /** What the last delta recomputed. */
@@ -112,7 +112,7 @@ export class MlpCache implements Disposable {
         always,
       );
     const mask = this.#mask;
-    using delta = ops.temporary([batch, groups, mask.capacity, group]);
+    using delta = ops.memory.temporary([batch, groups, mask.capacity, group]);
     ops.mlpDeltaFc1(x, mlp.fc1, mlp.activation, mask, this.#activations, delta);
     if (isAhead) this.#choose(this.#side, x, mlp, [this.#nextMask!], always);
     this.#isChosen = this.#nextMask !== undefined;
@@ -144,12 +144,12 @@ export class MlpCache implements Disposable {
     const drawn = always();
     this.#isChosen = true;
     this.#job = work.start([x], (side) => {
-      using tokenMeans = side.temporary([batch, groups, width], "f32");
+      using tokenMeans = side.memory.temporary([batch, groups, width], "f32");
       side.blockMeans(x, group, tokenMeans);
       // The first layer is linear: its mean pre-activation is the layer applied to the mean token.
-      using typedMeans = side.temporary([batch, groups, width]);
+      using typedMeans = side.memory.temporary([batch, groups, width]);
       side.copy(tokenMeans, typedMeans);
-      using now = side.temporary([batch, groups, columns], "f32");
+      using now = side.memory.temporary([batch, groups, columns], "f32");
       side.linear(typedMeans, mlp.fc1, now);
       this.#select(side, { now, before: this.#means, norms }, chosen, drawn);
       side.updateChosen(now, recomputed, this.#means);
@@ -164,7 +164,7 @@ export class MlpCache implements Disposable {
   ): void {
     const { batch, columns } = this.#mask.shape;
     const groups = groupCount(this.#mask.shape);
-    using scores = ops.temporary([batch, groups, columns], "f32");
+    using scores = ops.memory.temporary([batch, groups, columns], "f32");
     ops.neuronScores(now, before, norms, scores);
     for (const mask of chosen) mask.select(ops, scores.reshape(batch, 1, groups, columns), drawn);
   }

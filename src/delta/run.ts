@@ -273,7 +273,7 @@ export class DeltaRun implements Disposable {
   }
 
   #keepOutput(key: string, out: DeviceTensor): void {
-    const kept = this.#outputs.get(key) ?? this.#ops.lasting(out.shape);
+    const kept = this.#outputs.get(key) ?? this.#ops.memory.persistent(out.shape);
     this.#outputs.set(key, kept);
     this.#ops.copy(out, kept);
   }

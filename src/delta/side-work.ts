@@ -70,7 +70,7 @@ export class OverlappedWork implements SideWork {
     while (this.#jobs[0]?.isOver) this.#settle(this.#jobs[0]);
     while (this.#jobs.length >= MAX_JOBS) this.#settle(this.#jobs[0]!);
     const [began, ended] = [this.#event(), this.#event()];
-    const releases = inputs.map((tensor) => this.#main.hold(tensor));
+    const releases = inputs.map((tensor) => this.#main.memory.hold(tensor));
     began.record(this.#main.stream);
     this.#side.stream.waitFor(began);
     queue(this.#side);

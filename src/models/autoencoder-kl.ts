@@ -95,9 +95,9 @@ export class AutoencoderKL implements Disposable {
 
   /** Diffusion's latents to a picture: undoes scale and shift, then `decode`. */
   decodeScaled(latents: DeviceTensor): DeviceTensor {
-    using shift = this.#ops.temporary([1, 1, 1, 1], latents.dtype);
+    using shift = this.#ops.memory.temporary([1, 1, 1, 1], latents.dtype);
     this.#ops.fill(shift, this.shift);
-    using plain = this.#ops.temporary(latents.shape);
+    using plain = this.#ops.memory.temporary(latents.shape);
     this.#ops.combine(1 / this.scale, latents, 1, shift.expand(...latents.shape), plain);
     return this.decode(plain);
   }
@@ -125,7 +125,7 @@ export class AutoencoderKL implements Disposable {
     x = x.normalise(encoder.normOut).convolve(encoder.convOut);
     if (encoder.quant) x = x.convolve(encoder.quant);
     using moments = x.tensor;
-    const mean = ops.temporary(
+    const mean = ops.memory.temporary(
       [batch, this.latentChannels, height / this.factor, width / this.factor],
       "f32",
     );
@@ -358,7 +358,7 @@ class Feature {
   }
 
   #next(shape: readonly number[], run: (out: DeviceTensor) => void, dtype?: DType): Feature {
-    const out = this.ops.temporary(shape, dtype);
+    const out = this.ops.memory.temporary(shape, dtype);
     run(out);
     this.free();
     return new Feature(this.ops, out, true);
@@ -384,14 +384,14 @@ function runAttention(x: Feature, layer: PixelAttention): Feature {
   const { ops } = x;
   const [batch = 0, channels = 0, height = 0, width = 0] = x.tensor.shape;
   const pixels = height * width;
-  using normed = ops.temporary(x.tensor.shape);
+  using normed = ops.memory.temporary(x.tensor.shape);
   ops.groupNorm(x.tensor, layer.norm.groups, layer.norm.weights, EPSILON, normed);
   const rows = [batch, pixels, channels];
-  using tokens = ops.temporary(rows);
+  using tokens = ops.memory.temporary(rows);
   ops.copy(normed.reshape(batch, channels, pixels).permute(0, 2, 1), tokens);
-  using q = ops.temporary(rows);
-  using k = ops.temporary(rows);
-  using v = ops.temporary(rows);
+  using q = ops.memory.temporary(rows);
+  using k = ops.memory.temporary(rows);
+  using v = ops.memory.temporary(rows);
   ops.linear(tokens, layer.q, q);
   ops.linear(tokens, layer.k, k);
   ops.linear(tokens, layer.v, v);
@@ -400,7 +400,7 @@ function runAttention(x: Feature, layer: PixelAttention): Feature {
     scale: channels ** -0.5,
   });
   ops.linear(tokens, layer.out, q);
-  const change = ops.temporary(x.tensor.shape);
+  const change = ops.memory.temporary(x.tensor.shape);
   ops.copy(q.permute(0, 2, 1), change.reshape(batch, channels, pixels));
   return new Feature(ops, change, true).add(x);
 }

@@ -36,11 +36,11 @@ export interface OutputError {
 
 /** A reference tensor on the device. */
 export function upload(ops: Ops, { shape, values }: GoldenTensor, dtype = ops.activationType): DeviceTensor {
-  const wide = ops.temporary(shape, "f32");
+  const wide = ops.memory.temporary(shape, "f32");
   ops.stream.write(wide, values);
   if (dtype === "f32") return wide;
   using source = wide;
-  const tensor = ops.temporary(shape, dtype);
+  const tensor = ops.memory.temporary(shape, dtype);
   ops.copy(source, tensor);
   return tensor;
 }

@@ -50,9 +50,9 @@ function load(ops: Ops, entry: TensorEntry, out: DeviceTensor): void {
 function loadScaled(ops: Ops, entry: TensorEntry, scaleEntry: TensorEntry, out: DeviceTensor): void {
   const rows = entry.shape[0] ?? 1;
   const scales = elementCount(scaleEntry.shape);
-  using scale = ops.temporary([scales], "f32");
+  using scale = ops.memory.temporary([scales], "f32");
   load(ops, scaleEntry, scale);
-  using wide = ops.temporary([rows, out.elements / rows], "f32");
+  using wide = ops.memory.temporary([rows, out.elements / rows], "f32");
   load(ops, entry, wide);
   ops.stream.queue("tamias_scale_rows", wide, scale);
   ops.copy(wide, out.reshape(...wide.shape));

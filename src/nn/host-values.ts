@@ -3,7 +3,7 @@ import type { Ops } from "./ops.ts";
 
 /** Elements of a tensor (any strides and floating dtype) as float32 on the host. Waits for the stream. */
 export function hostValues(ops: Ops, tensor: DeviceTensor): Float32Array {
-  using plain = ops.temporary(tensor.shape, "f32");
+  using plain = ops.memory.temporary(tensor.shape, "f32");
   ops.copy(tensor, plain);
   return ops.stream.read(plain, new Float32Array(plain.elements));
 }

@@ -1,6 +1,6 @@
 export { checkpointParameters } from "./checkpoint-parameters.ts";
 export { hostValues, relativeError } from "./host-values.ts";
+export { Memory } from "./memory.ts";
 export { Mlp, type NeuronColumns } from "./mlp.ts";
 export * from "./ops.ts";
 export { Parameters, type ParameterSource } from "./parameters.ts";
-export { TensorPool } from "./pool.ts";

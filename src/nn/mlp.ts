@@ -22,7 +22,7 @@ export class Mlp {
   }
 
   dense(ops: Ops, x: DeviceTensor, out: DeviceTensor): void {
-    using hidden = ops.temporary([...x.shape.slice(0, -1), this.hidden]);
+    using hidden = ops.memory.temporary([...x.shape.slice(0, -1), this.hidden]);
     ops.linear(x, this.fc1, hidden, this.activation);
     ops.linear(hidden, this.fc2, out);
   }
@@ -31,9 +31,9 @@ export class Mlp {
   columns(ops: Ops): NeuronColumns {
     if (!this.#columns) {
       const weight = this.fc2.weight;
-      const rows = this.#parameters.keep(ops.lasting(weight.shape.toReversed(), weight.dtype));
+      const rows = this.#parameters.keep(ops.memory.persistent(weight.shape.toReversed(), weight.dtype));
       ops.copy(weight.permute(1, 0), rows);
-      const norms = this.#parameters.keep(ops.lasting([this.hidden], "f32"));
+      const norms = this.#parameters.keep(ops.memory.persistent([this.hidden], "f32"));
       ops.rowNorms(rows, norms);
       this.#columns = { rows, norms };
     }

@@ -1,5 +1,5 @@
 import type { DeviceTensor, DType, Stream } from "../../ffi/index.ts";
-import { TensorPool } from "./pool.ts";
+import { Memory } from "./memory.ts";
 
 /** A dense layer's parameters: weight [out, in], bias [out]. */
 export interface Linear {
@@ -33,15 +33,15 @@ export type NativeCacheRule = keyof typeof cacheRules;
 
 /**
  * The operations a network is written in. Each queues work on one stream and returns at once. The C header documents
- * shapes, strides and dtypes; outputs are the caller's, most easily a `temporary`.
+ * shapes, strides and dtypes; outputs are the caller's, most easily a temporary of `memory`.
  */
 export class Ops implements Disposable {
   readonly stream: Stream;
-  readonly #pool: TensorPool;
+  readonly memory: Memory;
 
   constructor(stream: Stream) {
     this.stream = stream;
-    this.#pool = new TensorPool(stream.device);
+    this.memory = new Memory(stream.device, this.activationType);
   }
 
   /** The dtype activations have on this backend. */
@@ -49,28 +49,8 @@ export class Ops implements Disposable {
     return this.stream.device.backend === "cuda" ? "bf16" : "f32";
   }
 
-  /** An uninitialised tensor of the activation dtype (or another), given back by `using`. */
-  temporary(shape: readonly number[], dtype: DType = this.activationType): DeviceTensor {
-    return this.#pool.tensor(dtype, shape);
-  }
-
-  /** Keeps a temporary's memory as it is, also after its disposal, until the returned function is called. */
-  hold(tensor: DeviceTensor): () => void {
-    return this.#pool.hold(tensor);
-  }
-
-  /** A tensor that lives until it is disposed, with its own memory. */
-  lasting(shape: readonly number[], dtype: DType = this.activationType): DeviceTensor {
-    return this.stream.device.tensor(dtype, shape);
-  }
-
-  /** Bytes held for temporaries. */
-  get temporaryBytes(): number {
-    return this.#pool.bytes;
-  }
-
   [Symbol.dispose](): void {
-    this.#pool[Symbol.dispose]();
+    this.memory[Symbol.dispose]();
   }
 
   // ---- moving data

@@ -98,13 +98,15 @@ class StepQueue implements Disposable {
     this.#schedule = family.sampler.schedule(steps, shape[1] ?? 0);
     this.#sampler = owned.use(family.sampler.begin(ops, this.#schedule, shape));
     this.#branches = branches.map((_, branch) => ({
-      velocity: owned.use(ops.lasting(shape, "f32")),
+      velocity: owned.use(ops.memory.persistent(shape, "f32")),
       extrapolation: skipsAny(plan, steps, branch)
         ? owned.use(new VelocityExtrapolation(ops, shape, plan.skipForecast))
         : undefined,
     }));
     this.#velocity =
-      this.#branches.length === 1 ? this.#branches[0]!.velocity : owned.use(ops.lasting(shape, "f32"));
+      this.#branches.length === 1
+        ? this.#branches[0]!.velocity
+        : owned.use(ops.memory.persistent(shape, "f32"));
     this.#delta = owned.use(
       new DeltaRun(ops, plan, { textTokens: text.tokens, seed, recordColumns, sideOps: maskOps }),
     );
@@ -131,7 +133,7 @@ class StepQueue implements Disposable {
         this.#velocity,
       );
     const isWanted = step + 1 < steps && (wantsEstimate?.(step) ?? false);
-    const estimate = isWanted ? ops.temporary(latents.shape, "f32") : undefined;
+    const estimate = isWanted ? ops.memory.temporary(latents.shape, "f32") : undefined;
     if (estimate) this.#sampler.estimate(step, latents, this.#velocity, estimate);
     this.#sampler.step(step, latents, this.#velocity);
     return new QueuedStep(

@@ -13,8 +13,8 @@ export class VelocityExtrapolation implements Disposable {
   constructor(ops: Ops, shape: readonly number[], forecast: number) {
     this.#ops = ops;
     this.#forecast = forecast;
-    this.#latest = { velocity: ops.lasting(shape, "f32"), sigma: 0 };
-    this.#earlier = { velocity: ops.lasting(shape, "f32"), sigma: 0 };
+    this.#latest = { velocity: ops.memory.persistent(shape, "f32"), sigma: 0 };
+    this.#earlier = { velocity: ops.memory.persistent(shape, "f32"), sigma: 0 };
   }
 
   /** Remembers what the network said at `sigma`. */

@@ -50,7 +50,7 @@ export async function* generate(
 
   const toOrder = keep(uploadIndices(ops, order));
   const toRaster = keep(uploadIndices(ops, inverse));
-  const latents = keep(ops.lasting([1, order.length, family.tokenChannels], "f32"));
+  const latents = keep(ops.memory.persistent([1, order.length, family.tokenChannels], "f32"));
   drawNoise(ops, family, grid, settings.seed, toOrder, latents);
   const recording = trace ? scratch.use(new Recording(ops.stream, maskOps?.stream)) : undefined;
   const reports: DensityReport[] = [];
@@ -112,16 +112,16 @@ function drawNoise(
   toOrder: DeviceTensor,
   out: DeviceTensor,
 ): void {
-  using noise = ops.temporary(family.latentShape(grid), "f32");
+  using noise = ops.memory.temporary(family.latentShape(grid), "f32");
   ops.stream.write(noise, gaussianNoise(noise.elements, seed));
-  using packed = ops.temporary(out.shape, "f32");
+  using packed = ops.memory.temporary(out.shape, "f32");
   family.pack(noise, packed);
   ops.gatherRows(packed, toOrder, out);
 }
 
 /** I32 indices on the device, for `gatherRows`. */
 export function uploadIndices(ops: Ops, indices: Int32Array): DeviceTensor {
-  const tensor = ops.lasting([indices.length], "i32");
+  const tensor = ops.memory.persistent([indices.length], "i32");
   ops.stream.write(tensor, indices);
   return tensor;
 }

@@ -17,7 +17,7 @@ export async function decodePicture(
 ): Promise<Picture> {
   using image = decodeTokens(ops, family, grid, tokens, toRaster);
   const [, , height = 0, width = 0] = image.shape;
-  using pixels = ops.temporary([height, width, 3], "u8");
+  using pixels = ops.memory.temporary([height, width, 3], "u8");
   ops.imageRgb8(image.select(0, 0), pixels);
   await ops.stream.finished();
   return { width, height, rgb: ops.stream.read(pixels, new Uint8Array(pixels.bytes)) };
@@ -31,9 +31,9 @@ export function decodeTokens(
   tokens: DeviceTensor,
   toRaster: DeviceTensor,
 ): DeviceTensor {
-  using raster = ops.temporary(tokens.shape, "f32");
+  using raster = ops.memory.temporary(tokens.shape, "f32");
   ops.gatherRows(tokens, toRaster, raster);
-  using latents = ops.temporary([tokens.shape[0] ?? 1, ...family.latentShape(grid).slice(1)], "f32");
+  using latents = ops.memory.temporary([tokens.shape[0] ?? 1, ...family.latentShape(grid).slice(1)], "f32");
   family.unpack(raster, latents);
   return family.decode(latents);
 }

@@ -79,9 +79,9 @@ async function repeatRun(ops: Ops, kind: FamilyKind, folder: string, golden: Gol
   using toOrder = uploadIndices(ops, layout.order.order);
   using toRaster = uploadIndices(ops, layout.order.inverse);
   using start = startTokens(ops, family, run);
-  using latents = ops.temporary(start.shape, "f32");
+  using latents = ops.memory.temporary(start.shape, "f32");
   ops.gatherRows(start, toOrder, latents);
-  using raster = ops.temporary(start.shape, "f32");
+  using raster = ops.memory.temporary(start.shape, "f32");
   const plan = exact.plan({ steps, layers: family.layers });
   for await (const { step } of denoise(ops, {
     family,
@@ -108,7 +108,7 @@ function startTokens(ops: Ops, family: Family, { start, arePacked, grid }: Golde
   const given = upload(ops, start, "f32");
   if (arePacked) return given;
   using latents = given;
-  const tokens = ops.temporary(
+  const tokens = ops.memory.temporary(
     [start.shape[0] ?? 1, grid[0] * grid[1] * grid[2], family.tokenChannels],
     "f32",
   );
@@ -125,7 +125,7 @@ function compareLatents(
 ): OutputError {
   const expected = itemOf(bySteps, step);
   if (arePacked) return compare(ops, tokens, expected);
-  using latents = ops.temporary(expected.shape, "f32");
+  using latents = ops.memory.temporary(expected.shape, "f32");
   family.unpack(tokens, latents);
   return compare(ops, latents, expected);
 }

@@ -54,7 +54,7 @@ test("the MLP's rows are right, deltas included", () => {
 });
 
 test("random tensors differ from row to row and reach the end", () => {
-  using large = ops.lasting([1100, 1000]);
+  using large = ops.memory.persistent([1100, 1000]);
   random.normal(large);
   const values = stream.read(large, new Float32Array(large.elements));
   expect(values.subarray(0, 1000)).not.toEqual(values.subarray(1000, 2000));

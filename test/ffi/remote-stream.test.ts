@@ -10,8 +10,8 @@ test("a stream of another thread computes what one of this thread computes, in t
   using side = await RemoteStream.open(device, worker);
   using mainOps = new Ops(main);
   using sideOps = new Ops(side);
-  using x = mainOps.lasting([64], "f32");
-  using y = mainOps.lasting([64], "f32");
+  using x = mainOps.memory.persistent([64], "f32");
+  using y = mainOps.memory.persistent([64], "f32");
   using ready = device.createEvent();
   using done = device.createEvent();
   // Longer than the ring, so that it wraps and the writer has to wait.
@@ -35,8 +35,8 @@ test("what fails on the other thread is told on this one, once", async () => {
   using device = await Device.open({ backend: "cpu", threads: 1 });
   using side = await RemoteStream.open(device, worker);
   using ops = new Ops(side);
-  using x = ops.lasting([4], "f32");
-  using y = ops.lasting([5], "f32");
+  using x = ops.memory.persistent([4], "f32");
+  using y = ops.memory.persistent([5], "f32");
   ops.combine(1, x, 1, y, x);
   expect(() => side.synchronize()).toThrow(/combine/);
   ops.combine(1, x, 1, x, x);
@@ -48,7 +48,7 @@ test("it records spans as other streams do", async () => {
   using side = await RemoteStream.open(device, worker);
   using main = device.createStream();
   using ops = new Ops(side);
-  using x = ops.lasting([4], "f32");
+  using x = ops.memory.persistent([4], "f32");
   using origin = device.createEvent();
   origin.record(main);
   main.synchronize();

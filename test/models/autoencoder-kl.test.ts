@@ -124,7 +124,7 @@ test("decodeScaled undoes scale and shift", () =>
 test("a picture that is no multiple of the factor cannot be encoded", () =>
   withOps((ops) => {
     using model = AutoencoderKL.load(ops, vae);
-    using picture = ops.temporary([1, 3, 12, 16], "f32");
+    using picture = ops.memory.temporary([1, 3, 12, 16], "f32");
     expect(() => model.encode(picture)).toThrow("16 x 12 pixels");
   }));
 

@@ -17,7 +17,7 @@ export async function withOps(body: (ops: Ops) => Promise<void> | void): Promise
 }
 
 export function upload(ops: Ops, shape: readonly number[], values: Float32Array): DeviceTensor {
-  const tensor = ops.temporary(shape, "f32");
+  const tensor = ops.memory.temporary(shape, "f32");
   ops.stream.write(tensor, values);
   return tensor;
 }

@@ -22,7 +22,7 @@ export function benchAttention(ops: Ops, random: RandomTensors, shape: Attention
   using scratch = new DisposableStack();
   const keep = (tensor: DeviceTensor) => scratch.use(tensor);
   // As a network has them: heads side by side in a token's row.
-  const rows = () => keep(ops.lasting([1, tokens, heads * headDim]));
+  const rows = () => keep(ops.memory.persistent([1, tokens, heads * headDim]));
   const byHead = (tensor: DeviceTensor) => tensor.reshape(1, tokens, heads, headDim).permute(0, 2, 1, 3);
   const qkv: QueryKeyValue = {
     q: byHead(random.normal(rows())),
@@ -32,8 +32,8 @@ export function benchAttention(ops: Ops, random: RandomTensors, shape: Attention
   // As small as the outputs it is added to, so that neither hides an error of the other.
   const cache = byHead(random.normal(rows(), 0.03));
   const out = byHead(rows());
-  const lse = keep(ops.lasting([1, heads, tokens], "f32"));
-  const scores = keep(ops.lasting([1, heads, groups, tokens], "f32"));
+  const lse = keep(ops.memory.persistent([1, heads, tokens], "f32"));
+  const scores = keep(ops.memory.persistent([1, heads, groups, tokens], "f32"));
 
   const flops = 4 * heads * tokens * tokens * headDim;
   const dense = () => ops.attention(qkv, out, { scale });
@@ -67,8 +67,8 @@ export function benchAttention(ops: Ops, random: RandomTensors, shape: Attention
     const density = k / tokens;
     // Room for uneven counts of the same mean.
     const capacity = Math.min(tokens, Math.floor(1.5 * k));
-    using indices = ops.lasting([1, heads, groups, capacity], tokens <= 65_536 ? "u16" : "i32");
-    using counts = ops.lasting([1, heads, groups], "i32");
+    using indices = ops.memory.persistent([1, heads, groups, capacity], tokens <= 65_536 ? "u16" : "i32");
+    using counts = ops.memory.persistent([1, heads, groups], "i32");
     const mask = { indices, counts };
     const select = () => ops.selectTopK(scores, k, {}, mask);
     const columns = () =>

@@ -7,7 +7,7 @@ const ROUNDS = 9;
 
 /** What it takes this program to queue one small op: its checks, the foreign call and the launch. */
 export function benchLaunch(ops: Ops): KernelRow {
-  using x = ops.lasting([64], "f32");
+  using x = ops.memory.persistent([64], "f32");
   ops.fill(x, 1);
   const seconds = Array.from({ length: ROUNDS }, () => {
     ops.stream.synchronize();

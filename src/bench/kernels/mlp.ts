@@ -14,7 +14,8 @@ export function benchMlp(ops: Ops, random: RandomTensors, shape: MlpShape): Kern
   const group = ops.stream.device.info().tokenGroup;
   const groups = Math.ceil(tokens / group);
   using scratch = new DisposableStack();
-  const tensor = (sizes: number[], dtype = ops.activationType) => scratch.use(ops.lasting(sizes, dtype));
+  const tensor = (sizes: number[], dtype = ops.activationType) =>
+    scratch.use(ops.memory.persistent(sizes, dtype));
   const x = random.normal(tensor([1, tokens, width]));
   const w1 = random.normal(tensor([hidden, width]), width ** -0.5);
   const b1 = random.normal(tensor([hidden]), 0.1);
@@ -31,8 +32,8 @@ export function benchMlp(ops: Ops, random: RandomTensors, shape: MlpShape): Kern
   const table: KernelRow[] = [];
   // Released before the slabs' rivals run: together they are large.
   const denseSeconds = (() => {
-    using inner = ops.lasting([1, tokens, hidden]);
-    using out = ops.lasting([1, tokens, width]);
+    using inner = ops.memory.persistent([1, tokens, hidden]);
+    using out = ops.memory.persistent([1, tokens, width]);
     const dense = () => {
       ops.linear(x, fc1, inner, "geluTanh");
       ops.linear(inner, { weight: w2, bias: b2 }, out);
@@ -57,13 +58,13 @@ export function benchMlp(ops: Ops, random: RandomTensors, shape: MlpShape): Kern
     }),
   );
 
-  using scores = ops.lasting([1, 1, groups, hidden], "f32");
+  using scores = ops.memory.persistent([1, 1, groups, hidden], "f32");
   random.scores(scores);
   for (const sparsity of shape.sparsities) {
     const k = Math.round((1 - sparsity) * hidden);
-    using indices = ops.lasting([1, 1, groups, k], "u16");
-    using counts = ops.lasting([1, 1, groups], "i32");
-    using delta = ops.lasting([1, groups, k, group]);
+    using indices = ops.memory.persistent([1, 1, groups, k], "u16");
+    using counts = ops.memory.persistent([1, 1, groups], "i32");
+    using delta = ops.memory.persistent([1, groups, k, group]);
     const mask = { indices, counts };
     const select = () => ops.selectTopK(scores, k, {}, mask);
     const first = () => ops.mlpDeltaFc1(x, fc1, "geluTanh", mask, slabs, delta);

@@ -75,11 +75,11 @@ async function timeNetwork(
       imageIds: Float32Array.from({ length: imageTokens * 3 }, (_, at) => Math.floor(at / 3) % 97),
     }),
   );
-  const input = (sizes: number[]) => random.normal(scratch.use(ops.lasting(sizes)));
+  const input = (sizes: number[]) => random.normal(scratch.use(ops.memory.persistent(sizes)));
   const hidden = input([1, imageTokens, inChannels]);
   const context = input([1, textTokens, JOINT]);
   const pooled = input([1, POOLED]);
-  const out = scratch.use(ops.lasting([1, imageTokens, transformer.outChannels]));
+  const out = scratch.use(ops.memory.persistent([1, imageTokens, transformer.outChannels]));
   return await timeSteps(
     ops,
     (modules) =>

@@ -23,7 +23,7 @@ export async function benchWanShaped(
   using scratch = new DisposableStack();
   const parameters = scratch.use(new Parameters(ops, randomParameters(random)));
   const tensor = (sizes: number[], dtype = ops.activationType) =>
-    random.normal(scratch.use(ops.lasting(sizes, dtype)));
+    random.normal(scratch.use(ops.memory.persistent(sizes, dtype)));
   const square = (): Linear => parameters.linear("", width, width);
   const [q, k, v, out] = [square(), square(), square(), square()];
   const [crossQ, crossK, crossV, crossOut] = [square(), square(), square(), square()];
@@ -44,14 +44,14 @@ export async function benchWanShaped(
   const times = await timeSteps(
     ops,
     (modules) => {
-      using normed = ops.temporary(states.shape);
-      using change = ops.temporary(states.shape);
-      using attended = ops.temporary(states.shape);
+      using normed = ops.memory.temporary(states.shape);
+      using change = ops.memory.temporary(states.shape);
+      using attended = ops.memory.temporary(states.shape);
       ops.layerNorm(states, normed, EPSILON, { shift: part(0), scale: part(1) });
       {
-        using queries = ops.temporary(states.shape);
-        using keys = ops.temporary(states.shape);
-        using values = ops.temporary(states.shape);
+        using queries = ops.memory.temporary(states.shape);
+        using keys = ops.memory.temporary(states.shape);
+        using values = ops.memory.temporary(states.shape);
         const project = () => {
           ops.linear(normed, v, values);
           for (const [layer, rows] of [
@@ -69,17 +69,17 @@ export async function benchWanShaped(
         ops.gateResidual(states, part(2), change);
 
         ops.layerNorm(states, normed, EPSILON);
-        using textKeys = ops.temporary(text.shape);
-        using textValues = ops.temporary(text.shape);
+        using textKeys = ops.memory.temporary(text.shape);
+        using textValues = ops.memory.temporary(text.shape);
         // What a module was given is not overwritten: a second stream may still read it.
-        using textQueries = ops.temporary(states.shape);
+        using textQueries = ops.memory.temporary(states.shape);
         ops.linear(normed, crossQ, textQueries);
         ops.rmsNorm(textQueries, norm, EPSILON, textQueries);
         ops.linear(text, crossK, textKeys);
         ops.rmsNorm(textKeys, norm, EPSILON, textKeys);
         ops.linear(text, crossV, textValues);
         const cross = { q: byHead(textQueries), k: byHead(textKeys), v: byHead(textValues) };
-        using crossAttended = ops.temporary(states.shape);
+        using crossAttended = ops.memory.temporary(states.shape);
         ops.attention(cross, byHead(crossAttended), { scale });
         ops.linearAdd(crossAttended, crossOut, states);
       }

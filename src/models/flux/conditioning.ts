@@ -38,9 +38,9 @@ export class FluxConditioning implements Conditioning {
       {
         name: "conditional",
         forward(latents, { sigma }, modules, velocity) {
-          using hidden = ops.temporary(latents.shape);
+          using hidden = ops.memory.temporary(latents.shape);
           ops.copy(latents, hidden);
-          using out = ops.temporary(velocity.shape);
+          using out = ops.memory.temporary(velocity.shape);
           const scale = guidance === null ? undefined : each(guidance);
           transformer.forward(
             { hidden, context, pooled, positions, timestep: each(sigma), guidance: scale, modules },

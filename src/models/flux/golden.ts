@@ -50,7 +50,7 @@ export const goldenParts: readonly GoldenPart[] = [
       const timestep = [...(await input("timestep")).values];
       const guidance = transformer.usesGuidance ? [...(await input("guidance")).values] : undefined;
       const expected = await input("sample");
-      using out = ops.temporary(expected.shape);
+      using out = ops.memory.temporary(expected.shape);
       transformer.forward({ hidden, context, pooled, positions, timestep, guidance }, out);
       return [compare(ops, out, expected)];
     },

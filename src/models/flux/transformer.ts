@@ -161,8 +161,8 @@ export class FluxTransformer implements Disposable {
   prepare({ textIds, imageIds }: { textIds: Float32Array; imageIds: Float32Array }): Positions {
     const tokens = (textIds.length + imageIds.length) / 3;
     const tables = rotaryTables([textIds, imageIds], this.#axes);
-    const cos = this.#ops.lasting([tokens, this.headDim / 2], "f32");
-    const sin = this.#ops.lasting([tokens, this.headDim / 2], "f32");
+    const cos = this.#ops.memory.persistent([tokens, this.headDim / 2], "f32");
+    const sin = this.#ops.memory.persistent([tokens, this.headDim / 2], "f32");
     this.#ops.stream.write(cos, tables.cos);
     this.#ops.stream.write(sin, tables.sin);
     return {
@@ -186,13 +186,13 @@ export class FluxTransformer implements Disposable {
     const ops = this.#ops;
     const batch = hidden.shape[0] ?? 0;
     const { textTokens, imageTokens } = positions;
-    using states = ops.temporary([batch, textTokens + imageTokens, this.width]);
+    using states = ops.memory.temporary([batch, textTokens + imageTokens, this.width]);
     const text = states.slice(1, 0, textTokens);
     const image = states.slice(1, textTokens, textTokens + imageTokens);
     ops.linear(context, this.#textEmbedder, text);
     ops.linear(hidden, this.#imageEmbedder, image);
 
-    using conditioning = ops.temporary([batch, this.width]);
+    using conditioning = ops.memory.temporary([batch, this.width]);
     this.#condition(input, conditioning);
     const run: LayerRun = { ops, modules, positions, conditioning, heads: this.heads, headDim: this.headDim };
     this.#doubleBlocks.forEach((block, index) => runDoubleBlock(run, index, block, text, image));
@@ -200,10 +200,10 @@ export class FluxTransformer implements Disposable {
       runSingleBlock(run, this.#doubleBlocks.length + index, block, states),
     );
 
-    using modulation = ops.temporary([batch, 2 * this.width]);
+    using modulation = ops.memory.temporary([batch, 2 * this.width]);
     ops.linear(conditioning, this.#normOut, modulation);
     const [scale, shift] = chunks(modulation, 2);
-    using normed = ops.temporary([batch, imageTokens, this.width]);
+    using normed = ops.memory.temporary([batch, imageTokens, this.width]);
     ops.layerNorm(image, normed, EPSILON, { scale: scale!, shift: shift! });
     ops.linear(normed, this.#projOut, out);
   }
@@ -217,7 +217,7 @@ export class FluxTransformer implements Disposable {
     const ops = this.#ops;
     runEmbedder(ops, this.#pooledEmbedder, pooled, out);
     const add = (embedder: Embedder, values: readonly number[]) => {
-      using features = ops.temporary([values.length, TIME_FEATURES], "f32");
+      using features = ops.memory.temporary([values.length, TIME_FEATURES], "f32");
       ops.stream.write(
         features,
         timestepFeatures(
@@ -225,9 +225,9 @@ export class FluxTransformer implements Disposable {
           TIME_FEATURES,
         ),
       );
-      using typed = ops.temporary(features.shape);
+      using typed = ops.memory.temporary(features.shape);
       ops.copy(features, typed);
-      using embedded = ops.temporary(out.shape);
+      using embedded = ops.memory.temporary(out.shape);
       runEmbedder(ops, embedder, typed, embedded);
       ops.combine(1, out, 1, embedded, out);
     };
@@ -322,8 +322,8 @@ function runDoubleBlock(
   const [batch = 0, imageTokens = 0, width = 0] = image.shape;
   const { textTokens } = positions;
   const tokens = textTokens + imageTokens;
-  using textModulation = ops.temporary([batch, 6 * width]);
-  using imageModulation = ops.temporary([batch, 6 * width]);
+  using textModulation = ops.memory.temporary([batch, 6 * width]);
+  using imageModulation = ops.memory.temporary([batch, 6 * width]);
   ops.linear(conditioning, block.text.modulation, textModulation);
   ops.linear(conditioning, block.image.modulation, imageModulation);
   const streams = [
@@ -338,10 +338,10 @@ function runDoubleBlock(
   ];
 
   using projected = new ProjectedTokens(run, batch, tokens);
-  using attended = ops.temporary([batch, tokens, width]);
+  using attended = ops.memory.temporary([batch, tokens, width]);
   const project = () => {
     for (const { states, weights, modulation, from, to } of streams) {
-      using normed = ops.temporary([batch, to - from, width]);
+      using normed = ops.memory.temporary([batch, to - from, width]);
       ops.layerNorm(states, normed, EPSILON, {
         scale: modulation.attentionScale,
         shift: modulation.attentionShift,
@@ -354,17 +354,17 @@ function runDoubleBlock(
 
   using inputs = new DisposableStack();
   const [textInput, imageInput] = streams.map(({ states, weights, modulation, from, to }) => {
-    using change = ops.temporary([batch, to - from, width]);
+    using change = ops.memory.temporary([batch, to - from, width]);
     ops.linear(attended.slice(1, from, to), weights.attentionOut, change);
     ops.gateResidual(states, modulation.attentionGate, change);
-    const normed = inputs.use(ops.temporary([batch, to - from, width]));
+    const normed = inputs.use(ops.memory.temporary([batch, to - from, width]));
     ops.layerNorm(states, normed, EPSILON, { scale: modulation.mlpScale, shift: modulation.mlpShift });
     return normed;
   });
   // Chosen beside the text stream's MLP, which is a group or a few: always dense.
   modules.prepareMlp(layer, imageInput!, block.image.mlp);
   for (const { states, weights, modulation, from, to } of streams) {
-    using change = ops.temporary([batch, to - from, width]);
+    using change = ops.memory.temporary([batch, to - from, width]);
     if (states === text) weights.mlp.dense(ops, textInput!, change);
     else modules.mlp(layer, imageInput!, weights.mlp, change);
     ops.gateResidual(states, modulation.mlpGate, change);
@@ -411,23 +411,23 @@ function loadSingleBlock(
 function runSingleBlock(run: LayerRun, layer: number, block: SingleBlock, states: DeviceTensor): void {
   const { ops, modules, conditioning } = run;
   const [batch = 0, tokens = 0, width = 0] = states.shape;
-  using modulation = ops.temporary([batch, 3 * width]);
+  using modulation = ops.memory.temporary([batch, 3 * width]);
   ops.linear(conditioning, block.modulation, modulation);
   const [shift, scale, gate] = chunks(modulation, 3);
-  using normed = ops.temporary(states.shape);
+  using normed = ops.memory.temporary(states.shape);
   ops.layerNorm(states, normed, EPSILON, { scale: scale!, shift: shift! });
 
   modules.prepareMlp(layer, normed, block.mlp);
 
   using projected = new ProjectedTokens(run, batch, tokens);
-  using attended = ops.temporary(states.shape);
+  using attended = ops.memory.temporary(states.shape);
   const project = () => {
     projected.fill(block.projections, normed, 0, tokens);
     return projected.views();
   };
   modules.attention(layer, project, run.headDim ** -0.5, splitHeads(attended, run.heads));
 
-  using change = ops.temporary(states.shape);
+  using change = ops.memory.temporary(states.shape);
   modules.mlp(layer, normed, block.mlp, change);
   ops.linearAdd(attended, block.attentionOut, change);
   ops.gateResidual(states, gate!, change);
@@ -471,9 +471,9 @@ class ProjectedTokens implements Disposable {
   constructor(run: LayerRun, batch: number, tokens: number) {
     const shape = [batch, tokens, run.heads * run.headDim];
     this.#run = run;
-    this.#q = run.ops.temporary(shape);
-    this.#k = run.ops.temporary(shape);
-    this.#v = run.ops.temporary(shape);
+    this.#q = run.ops.memory.temporary(shape);
+    this.#k = run.ops.memory.temporary(shape);
+    this.#v = run.ops.memory.temporary(shape);
   }
 
   /** Projects tokens from..to-1, then normalises and rotates their queries and keys. */
@@ -542,7 +542,7 @@ function loadEmbedder(parameters: Parameters, prefix: string, inputs: number, wi
 }
 
 function runEmbedder(ops: Ops, embedder: Embedder, x: DeviceTensor, out: DeviceTensor): void {
-  using hidden = ops.temporary(out.shape);
+  using hidden = ops.memory.temporary(out.shape);
   ops.linear(x, embedder.first, hidden, "silu");
   ops.linear(hidden, embedder.second, out);
 }

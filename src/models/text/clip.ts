@@ -134,7 +134,7 @@ export class ClipTextModel implements Disposable {
     const batch = sequences.length;
     const tokens = checkSequences(sequences, { most: this.maxTokens, vocabulary: this.#config.vocab_size });
 
-    using states = ops.temporary([batch, tokens, width]);
+    using states = ops.memory.temporary([batch, tokens, width]);
     embed(ops, this.#tokens, sequences, states);
     ops.combine(
       1,
@@ -143,11 +143,11 @@ export class ClipTextModel implements Disposable {
       this.#positions.slice(0, 0, tokens).reshape(1, tokens, width).expand(batch, tokens, width),
       states,
     );
-    using normed = ops.temporary(states.shape);
-    using q = ops.temporary(states.shape);
-    using k = ops.temporary(states.shape);
-    using v = ops.temporary(states.shape);
-    using attended = ops.temporary(states.shape);
+    using normed = ops.memory.temporary(states.shape);
+    using q = ops.memory.temporary(states.shape);
+    using k = ops.memory.temporary(states.shape);
+    using v = ops.memory.temporary(states.shape);
+    using attended = ops.memory.temporary(states.shape);
     const byHead = (x: DeviceTensor) => x.reshape(batch, tokens, heads, width / heads).permute(0, 2, 1, 3);
     for (const layer of this.#layers) {
       ops.layerNorm(states, normed, epsilon, layer.norm1);
@@ -163,9 +163,9 @@ export class ClipTextModel implements Disposable {
       layer.mlp.dense(ops, normed, attended);
       ops.combine(1, states, 1, attended, states);
     }
-    const lastHiddenState = ops.lasting(states.shape);
+    const lastHiddenState = ops.memory.persistent(states.shape);
     ops.layerNorm(states, lastHiddenState, epsilon, this.#finalNorm);
-    const pooled = ops.lasting([batch, width]);
+    const pooled = ops.memory.persistent([batch, width]);
     sequences.forEach((ids, item) => {
       const end = this.#endPosition(ids);
       ops.copy(lastHiddenState.slice(0, item, item + 1).select(1, end), pooled.slice(0, item, item + 1));

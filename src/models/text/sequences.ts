@@ -44,7 +44,7 @@ export function embed(
   const [batch = 0, tokens = 0, width = 0] = out.shape;
   const ids = new Int32Array(batch * tokens);
   sequences.forEach((sequence, item) => ids.set(sequence, item * tokens));
-  using indices = ops.temporary([ids.length], "i32");
+  using indices = ops.memory.temporary([ids.length], "i32");
   ops.stream.write(indices, ids);
   ops.gatherRows(table, indices, out.reshape(ids.length, width));
 }

@@ -121,18 +121,18 @@ export class T5Encoder implements Disposable {
     } = this.#config;
     const batch = sequences.length;
     const tokens = checkSequences(sequences, { vocabulary: this.#config.vocab_size });
-    using bias = ops.temporary([heads, tokens, tokens], "f32");
+    using bias = ops.memory.temporary([heads, tokens, tokens], "f32");
     ops.stream.write(bias, this.#positionBias(tokens));
 
-    using states = ops.temporary([batch, tokens, width]);
+    using states = ops.memory.temporary([batch, tokens, width]);
     embed(ops, this.#tokens, sequences, states);
-    using normed = ops.temporary(states.shape);
-    using q = ops.temporary([batch, tokens, heads * headDim]);
-    using k = ops.temporary(q.shape);
-    using v = ops.temporary(q.shape);
-    using attended = ops.temporary(q.shape);
-    using gate = ops.temporary([batch, tokens, hidden]);
-    using up = ops.temporary(gate.shape);
+    using normed = ops.memory.temporary(states.shape);
+    using q = ops.memory.temporary([batch, tokens, heads * headDim]);
+    using k = ops.memory.temporary(q.shape);
+    using v = ops.memory.temporary(q.shape);
+    using attended = ops.memory.temporary(q.shape);
+    using gate = ops.memory.temporary([batch, tokens, hidden]);
+    using up = ops.memory.temporary(gate.shape);
     const byHead = (x: DeviceTensor) => x.reshape(batch, tokens, heads, headDim).permute(0, 2, 1, 3);
     for (const layer of this.#layers) {
       ops.rmsNorm(states, layer.norm1, epsilon, normed);
@@ -147,7 +147,7 @@ export class T5Encoder implements Disposable {
       ops.multiply(gate, up, gate);
       ops.linearAdd(gate, layer.down, states);
     }
-    const out = ops.lasting(states.shape);
+    const out = ops.memory.persistent(states.shape);
     ops.rmsNorm(states, this.#finalNorm, epsilon, out);
     return out;
   }

@@ -12,7 +12,7 @@ test("packing shows each token one patch of all channels, and unpacking undoes i
       const [height, width] = [2 * rows, 2 * columns];
       const values = Float32Array.from({ length: batch * channels * height * width }, (_, at) => at);
       using latents = upload(ops, [batch, channels, height, width], values);
-      using tokens = ops.temporary([batch, rows * columns, channels * 4], "f32");
+      using tokens = ops.memory.temporary([batch, rows * columns, channels * 4], "f32");
       packLatents(ops, latents, tokens);
       const packed = download(ops, tokens);
       let at = 0;
@@ -24,7 +24,7 @@ test("packing shows each token one patch of all channels, and unpacking undoes i
               const x = 2 * (token % columns) + (corner & 1);
               expect(packed[at++]).toBe(values[((item * channels + channel) * height + y) * width + x]!);
             }
-      using again = ops.temporary(latents.shape, "f32");
+      using again = ops.memory.temporary(latents.shape, "f32");
       unpackLatents(ops, tokens, again);
       expect(download(ops, again)).toEqual(values);
     }
@@ -32,8 +32,8 @@ test("packing shows each token one patch of all channels, and unpacking undoes i
 
 test("latents of an odd size have no tokens", () =>
   withOps((ops) => {
-    using latents = ops.temporary([1, 4, 3, 4], "f32");
-    using tokens = ops.temporary([1, 2, 16], "f32");
+    using latents = ops.memory.temporary([1, 4, 3, 4], "f32");
+    using tokens = ops.memory.temporary([1, 2, 16], "f32");
     expect(() => packLatents(ops, latents, tokens)).toThrow();
   }));
 
