@@ -33,6 +33,9 @@ export interface DeviceOptions {
 export class Device implements Disposable {
   #handle: bigint | undefined;
   readonly #isOwner: boolean;
+  /** The streams of this thread, and those it gives work to. */
+  readonly #streams = new Set<Stream>();
+  readonly #shortageHandlers = new Set<() => void>();
 
   readonly library: NativeLibrary;
 
@@ -98,10 +101,15 @@ export class Device implements Disposable {
     };
   }
 
-  /** Uninitialised device memory. */
+  /**
+   * Uninitialised device memory.
+   * @throws TamiasError `out_of_memory` when there is too little even after `onShortage`
+   */
   allocate(bytes: number): Allocation {
     const address = Number(
-      outHandle((out) => this.library.call("tamias_memory_alloc", this.handle, bytes, out)),
+      outHandle((out) =>
+        this.orAfterShortage(() => this.library.call("tamias_memory_alloc", this.handle, bytes, out)),
+      ),
     );
     return new Allocation(address, bytes, () => {
       if (this.#handle !== undefined) this.library.call("tamias_memory_free", this.#handle, address);
@@ -124,6 +132,42 @@ export class Device implements Disposable {
   /** For a subclass of Stream, which then destroys it. */
   createStreamHandle(workspaceBytes = 0): bigint {
     return outHandle((out) => this.library.call("tamias_stream_create", this.handle, workspaceBytes, out));
+  }
+
+  /**
+   * Has `free` called when the device lacks memory, before an allocation is given up: it frees what it can spare.
+   * @returns disposing it ends this
+   */
+  onShortage(free: () => void): Disposable {
+    this.#shortageHandlers.add(free);
+    return { [Symbol.dispose]: () => this.#shortageHandlers.delete(free) };
+  }
+
+  /** Makes a call that takes device memory; where that fails for lack of it, once more after `onShortage`. */
+  orAfterShortage(take: () => void): void {
+    try {
+      take();
+    } catch (error) {
+      if (!(error instanceof TamiasError) || error.code !== "out_of_memory") throw error;
+      for (const free of this.#shortageHandlers) free();
+      take();
+    }
+  }
+
+  /** Blocks this thread until all streams have done what they were given; failures of that work stay theirs. */
+  untilIdle(): void {
+    using event = this.createEvent();
+    for (const stream of this.#streams) {
+      event.record(stream);
+      stream.untilIssued(stream.position);
+      this.library.call("tamias_event_synchronize", event.handle);
+    }
+  }
+
+  /** For Stream alone: counts it among those that `untilIdle` waits for until the returned function is called. */
+  adopt(stream: Stream): () => void {
+    this.#streams.add(stream);
+    return () => this.#streams.delete(stream);
   }
 
   createEvent(): Event {

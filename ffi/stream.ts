@@ -15,11 +15,13 @@ export class Stream implements Disposable {
   #handle: bigint | undefined;
 
   readonly device: Device;
+  readonly #leaveDevice: () => void;
   #recorder: SpanRecorder | undefined;
 
   constructor(device: Device, handle: bigint) {
     this.device = device;
     this.#handle = handle;
+    this.#leaveDevice = device.adopt(this);
   }
 
   get handle(): bigint {
@@ -51,7 +53,8 @@ export class Stream implements Disposable {
     if (status === Status.workspace) {
       const needed = new Uint8Array(8);
       library.call("tamias_stream_workspace_needed", this.handle, needed);
-      library.call("tamias_stream_reserve", this.handle, new DataView(needed.buffer).getBigUint64(0, true));
+      const bytes = new DataView(needed.buffer).getBigUint64(0, true);
+      this.device.orAfterShortage(() => library.call("tamias_stream_reserve", this.handle, bytes));
       status = call();
     }
     if (status !== Status.ok) throw library.error(name, status);
@@ -147,6 +150,7 @@ export class Stream implements Disposable {
   protected forget(): bigint | undefined {
     const handle = this.#handle;
     this.#handle = undefined;
+    this.#leaveDevice();
     return handle;
   }
 

@@ -7,7 +7,7 @@
 export type ArgumentType = "i32" | "i64" | "f32" | "f64" | "u64" | "tensor" | "tensor?" | "bytes";
 
 /** Raised together with TAMIAS_ABI_VERSION in the header. */
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 export const symbols = {
   tamias_abi_version: [],
@@ -40,6 +40,7 @@ export const symbols = {
   tamias_copy: ["u64", "tensor", "tensor"],
   tamias_fill: ["u64", "f64", "tensor"],
   tamias_gather_rows: ["u64", "tensor", "tensor", "tensor"],
+  tamias_change_norms: ["u64", "tensor", "tensor?", "tensor"],
 
   tamias_activate: ["u64", "i32", "tensor", "tensor"],
   tamias_combine: ["u64", "f32", "tensor", "f32", "tensor", "tensor"],

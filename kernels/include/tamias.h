@@ -33,7 +33,7 @@ extern "C" {
 #define TAMIAS_API __attribute__((visibility("default")))
 
 /* Raised whenever a signature, struct or meaning below changes. */
-#define TAMIAS_ABI_VERSION 1
+#define TAMIAS_ABI_VERSION 2
 
 #define TAMIAS_MAX_RANK 6
 
@@ -196,6 +196,12 @@ TAMIAS_API int32_t tamias_fill(uint64_t stream, double value, const tamias_tenso
 TAMIAS_API int32_t tamias_gather_rows(uint64_t stream, const tamias_tensor* table, const tamias_tensor* indices,
                                       const tamias_tensor* out);
 
+/* How far a tensor moved: out, F32 [2] = { sum |now - before|, sum |before| } over all elements, or { sum |now|, 0 }
+ * without `before` (optional, now's shape). Any strides and floating dtypes. Summed in one order: the same call gives the
+ * same bytes. A NaN or an infinity in a tensor reaches out; sums beyond F32 are infinite. */
+TAMIAS_API int32_t tamias_change_norms(uint64_t stream, const tamias_tensor* now, const tamias_tensor* before,
+                                       const tamias_tensor* out);
+
 /* ---- element-wise; same shapes, any strides (0 repeats), out may be in place of an input ----------------------- */
 
 TAMIAS_API int32_t tamias_activate(uint64_t stream, int32_t activation, const tamias_tensor* x,
@@ -216,8 +222,9 @@ TAMIAS_API int32_t tamias_gate_residual(uint64_t stream, const tamias_tensor* re
 /* ---- dense layers --------------------------------------------------------------------------------------------- */
 
 /* out = activation(x W^T + bias), or += if `accumulate` is 1 (then activation must be TAMIAS_IDENTITY).
- * x: rows [..., in], out: rows [..., n] (rank 2 or 3, same leading shape); weight: rows [n, in], row stride >= in (a
- * column slice of a wider weight is allowed); bias: [n], optional. */
+ * x: rows [..., in], out: rows [..., n] (rank 2 or 3, same leading shape); bias: [n], optional. weight: [n, in], either
+ * rows with a stride >= in (a column slice of a wider weight is allowed), or a transposed view of rows [in, n]: stride 1
+ * along n and >= n along in. */
 TAMIAS_API int32_t tamias_linear(uint64_t stream, const tamias_tensor* x, const tamias_tensor* weight,
                                  const tamias_tensor* bias, int32_t activation, int32_t accumulate,
                                  const tamias_tensor* out);

@@ -31,9 +31,9 @@ export class Mlp {
   columns(ops: Ops): NeuronColumns {
     if (!this.#columns) {
       const weight = this.fc2.weight;
-      const rows = this.#parameters.keep(ops.memory.persistent(weight.shape.toReversed(), weight.dtype));
+      const rows = this.#parameters.keep(ops.memory.own(weight.shape.toReversed(), weight.dtype));
       ops.copy(weight.permute(1, 0), rows);
-      const norms = this.#parameters.keep(ops.memory.persistent([this.hidden], "f32"));
+      const norms = this.#parameters.keep(ops.memory.own([this.hidden], "f32"));
       ops.rowNorms(rows, norms);
       this.#columns = { rows, norms };
     }

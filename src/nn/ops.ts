@@ -1,7 +1,7 @@
 import type { DeviceTensor, DType, Stream } from "../../ffi/index.ts";
 import { Memory } from "./memory.ts";
 
-/** A dense layer's parameters: weight [out, in], bias [out]. */
+/** A dense layer's parameters: weight [out, in] (or a transposed view of rows [in, out]), bias [out]. */
 export interface Linear {
   readonly weight: DeviceTensor;
   readonly bias: DeviceTensor | null;
@@ -66,6 +66,11 @@ export class Ops implements Disposable {
   /** out[i] = table[indices[i]]: embeddings, token reorder. */
   gatherRows(table: DeviceTensor, indices: DeviceTensor, out: DeviceTensor): void {
     this.stream.queue("tamias_gather_rows", table, indices, out);
+  }
+
+  /** out, F32 [2] = { sum |now - before|, sum |before| }, or { sum |now|, 0 }: how far a tensor moved. */
+  changeNorms(now: DeviceTensor, before: DeviceTensor | null, out: DeviceTensor): void {
+    this.stream.queue("tamias_change_norms", now, before, out);
   }
 
   // ---- element-wise

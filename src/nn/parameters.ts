@@ -30,7 +30,7 @@ export class Parameters implements Disposable {
 
   /** @throws TamiasError as `ParameterSource.fill` does */
   tensor(name: string, shape: readonly number[], dtype = this.#dtype): DeviceTensor {
-    const tensor = this.#ops.memory.persistent(shape, dtype);
+    const tensor = this.#ops.memory.own(shape, dtype);
     this.#tensors.push(tensor);
     this.#source.fill(this.#ops, name, tensor);
     return tensor;

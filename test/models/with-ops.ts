@@ -11,6 +11,8 @@ export async function withOps(body: (ops: Ops) => Promise<void> | void): Promise
     using stream = device.createStream();
     using ops = new Ops(stream);
     await body(ops);
+    const { bytesInUse } = ops.memory;
+    if (bytesInUse !== 0) throw new Error(`${bytesInUse} bytes of tensors were not disposed`);
   }
   const { bytesAllocated } = device.info();
   if (bytesAllocated !== 0) throw new Error(`${bytesAllocated} bytes of device memory were not freed`);

@@ -1,3 +1,4 @@
+import type { DType } from "../../ffi/index.ts";
 import { activations } from "./reference/activation.ts";
 import { linear } from "./reference/linear.ts";
 import {
@@ -117,6 +118,67 @@ native.test("a layer of a transformer's size", (bench) => {
   const out = bench.output([1, tokens, outputs], { dtype });
   bench.call("tamias_linear", x.tensor, weight.tensor, bias.tensor, 2, 0, out.tensor);
   expectClose(out.read(), linear(x.values, weight.values, bias.values, 2), tolerance(dtype), "fc1");
+});
+
+/** A layer's weight as a view of rows [inputs, outputs], a part of longer rows. */
+function transposedWeight(bench: Bench, outputs: number, inputs: number, dtype: DType) {
+  const { random } = bench;
+  const [before, after] = [random.integer(0, 5), random.pick([0, random.integer(0, 9)])];
+  const rows = bench.weight([inputs, before + outputs + after], { dtype, layout: "rows" }, inputs);
+  const values = Values.build([outputs, inputs], (n = 0, i = 0) => rows.values.at(i, before + n));
+  return { tensor: rows.tensor.slice(1, before, before + outputs).permute(1, 0), values };
+}
+
+native.test("a transposed weight of any size, dtype and stride", (bench) => {
+  const { random } = bench;
+  const size = () => random.pick([1, random.integer(2, 20), random.integer(20, 90), 128]);
+  for (const dtype of bench.activationTypes)
+    for (const weightType of new Set<DType>([...bench.weightTypes, "f32"]))
+      for (let round = 0; round < 20; round++) {
+        const leading = random.chance(0.5) ? [size()] : [random.integer(1, 3), size()];
+        const [inputs, outputs] = [size(), size()];
+        const accumulate = random.chance(0.3);
+        const activation = accumulate ? 0 : random.integer(0, 4);
+        const weight = transposedWeight(bench, outputs, inputs, weightType);
+        const bias = random.chance(0.7) ? bench.weight([outputs]) : undefined;
+        const x = bench.normal([...leading, inputs], { dtype, layout: random.pick(rowLayouts) });
+        const out = bench.normal([...leading, outputs], { dtype, layout: random.pick(rowLayouts) });
+        bench.call(
+          "tamias_linear",
+          x.tensor,
+          weight.tensor,
+          bias?.tensor ?? null,
+          activation,
+          accumulate ? 1 : 0,
+          out.tensor,
+        );
+        const added = linear(x.values, weight.values, bias?.values, activation);
+        const expected = added.map((value, at) => value + (accumulate ? (out.values.data[at] ?? NaN) : 0));
+        const what = `${dtype} [${leading.join(", ")}, ${inputs}] x ${weightType} [${outputs}, ${inputs}]`;
+        expectClose(out.read(), expected, tolerance(dtype), `${what} transposed, activation ${activation}`);
+      }
+});
+
+native.test("a second layer of a transformer's size, its weight transposed or not", (bench) => {
+  const dtype = bench.activationTypes[0] ?? "f32";
+  const [inputs, outputs] = [1536, 384];
+  const weight = bench.weight([outputs, inputs]);
+  const transposed = bench.output([inputs, outputs], { dtype: weight.tensor.dtype });
+  bench.call("tamias_copy", weight.tensor.permute(1, 0), transposed.tensor);
+  for (const tokens of [1, 3, 130]) {
+    const x = bench.normal([1, tokens, inputs], { dtype });
+    const expected = linear(x.values, weight.values);
+    for (const given of [weight.tensor, transposed.tensor.permute(1, 0)]) {
+      const out = bench.output([1, tokens, outputs], { dtype });
+      bench.call("tamias_linear", x.tensor, given, null, 0, 0, out.tensor);
+      expectClose(
+        out.read(),
+        expected,
+        tolerance(dtype),
+        `${tokens} tokens, stride [${given.stride.join()}]`,
+      );
+    }
+  }
 });
 
 native.test("the same call gives the same bits", (bench) => {

@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { Device, dtypes } from "../../ffi/index.ts";
+import { Device, DeviceTensor, dtypes } from "../../ffi/index.ts";
 import type { Arguments } from "../../ffi/library.ts";
 import type { SymbolName } from "../../ffi/symbols.ts";
 import { type Bench, nativeTests } from "./support.ts";
@@ -35,6 +35,11 @@ function makers(bench: Bench) {
   };
 }
 
+/** Rows that share elements: their stride is below their length. */
+function overlappingRows(line: DeviceTensor, rows: number, length: number): DeviceTensor {
+  return new DeviceTensor(line.allocation, line.dtype, [rows, length], [length - 1, 1], line.byteOffset);
+}
+
 native.test("moving data: shapes and dtypes that do not fit", (bench) => {
   const refused = refusals(bench);
   const { f32, i32, u8 } = makers(bench);
@@ -52,6 +57,14 @@ native.test("moving data: shapes and dtypes that do not fit", (bench) => {
   refused("tamias_gather_rows", "table|out", f32(2, 3, 4), i32(2), f32(2, 4));
   refused("tamias_gather_rows", "table|out", f32(2, 3, 4), i32(2), f32(3, 2, 4));
   refused("tamias_gather_rows", "table", f32(0, 4), i32(2), f32(2, 4));
+  refused("tamias_change_norms", "before", f32(3, 4), f32(4, 3), f32(2));
+  refused("tamias_change_norms", "before", f32(3, 4), i32(3, 4), f32(2));
+  refused("tamias_change_norms", "now", u8(3, 4), null, f32(2));
+  refused("tamias_change_norms", "out", f32(3, 4), null, f32(3));
+  refused("tamias_change_norms", "out", f32(3, 4), null, i32(2));
+  refused("tamias_change_norms", "out", f32(2), f32(1).expand(2), f32(1).expand(2));
+  const pair = f32(2);
+  refused("tamias_change_norms", "out", pair, null, pair);
   refused("tamias_scale_rows", "scale", f32(3, 4), f32(4));
   refused("tamias_scale_rows", "scale", f32(3, 4), f32(0));
   refused("tamias_scale_rows", "x", i32(3, 4), f32(3));
@@ -87,7 +100,10 @@ native.test("dense layers: shapes that do not fit, rows with gaps, outputs over 
   refused("tamias_linear", "out", x, f32(5, 6), null, 0, 0, f32(1, 4, 5));
   refused("tamias_linear", "weight", x, i32(5, 6), null, 0, 0, f32(4, 5));
   refused("tamias_linear", "x", f32(6, 4).permute(1, 0), f32(5, 6), null, 0, 0, f32(4, 5));
-  refused("tamias_linear", "weight", x, f32(6, 5).permute(1, 0), null, 0, 0, f32(4, 5));
+  refused("tamias_linear", "weight", x, f32(6, 5, 2).permute(1, 0, 2).select(2, 0), null, 0, 0, f32(4, 5));
+  const column = f32(6, 1).expand(6, 5);
+  refused("tamias_linear", "weight", x, column.permute(1, 0), null, 0, 0, f32(4, 5));
+  refused("tamias_linear", "weight", x, overlappingRows(f32(40), 6, 5).permute(1, 0), null, 0, 0, f32(4, 5));
   refused("tamias_linear", "out", x, f32(5, 6), null, 0, 0, f32(5, 4).permute(1, 0));
   refused("tamias_linear", "out", x, f32(6, 6), null, 0, 0, x);
   refused("tamias_linear", "activation|accumulate", x, f32(5, 6), null, 1, 1, f32(4, 5));

@@ -22,10 +22,17 @@ LinearArguments::LinearArguments(const Op& op, const tamias_tensor* x_tensor, co
   }
   op.shape(bias, {columns});
   op.rows(x);
-  op.rows(weight);
   op.rows(out);
-  if (columns > 1 && weight.step(0) < depth) {
-    refuse("weight has row stride %lld, expected at least %lld", (long long)weight.step(0), (long long)depth);
+  weight_transposed = depth > 1 && weight.step(1) != 1;
+  weight_step = weight.step(weight_transposed ? 1 : 0);
+  const int64_t row = weight_transposed ? columns : depth;
+  const int64_t rows = weight_transposed ? depth : columns;
+  if (weight_transposed && columns > 1 && weight.step(0) != 1) {
+    refuse("weight has strides [%lld, %lld], expected 1 in one of the dimensions", (long long)weight.step(0),
+           (long long)weight.step(1));
+  }
+  if (rows > 1 && weight_step < row) {
+    refuse("weight has row stride %lld, expected at least %lld", (long long)weight_step, (long long)row);
   }
   op.apart(out, {x, weight, bias});
   Op::activation(activation);

@@ -11,6 +11,9 @@ struct LinearArguments {
   int32_t activation;
   bool accumulate;
   int64_t columns, depth;  // the weight's
+  // Its elements lie in rows that are `weight_step` apart: a row a column of out or, transposed, a row of the depth.
+  bool weight_transposed;
+  int64_t weight_step;
 
   LinearArguments(const Op& op, const tamias_tensor* x, const tamias_tensor* weight, const tamias_tensor* bias,
                   int32_t activation, int32_t accumulate, const tamias_tensor* out);

@@ -123,4 +123,22 @@ const float* F32Rows::row(const Run& run, int64_t index) const {
   return view_.f32() + (view_.rank == 2 ? index * view_.step(0) : 0);
 }
 
+void pack_line(const char* line, int64_t step, int64_t count, size_t size, char* to) {
+  if (step == 1) {
+    std::memcpy(to, line, static_cast<size_t>(count) * size);
+    return;
+  }
+  const int64_t distance = step * static_cast<int64_t>(size);
+  for (int64_t i = 0; i < count; ++i) std::memcpy(to + static_cast<size_t>(i) * size, line + i * distance, size);
+}
+
+void unpack_line(const char* from, int64_t count, size_t size, char* line, int64_t step) {
+  if (step == 1) {
+    std::memcpy(line, from, static_cast<size_t>(count) * size);
+    return;
+  }
+  const int64_t distance = step * static_cast<int64_t>(size);
+  for (int64_t i = 0; i < count; ++i) std::memcpy(line + i * distance, from + static_cast<size_t>(i) * size, size);
+}
+
 }  // namespace tamias

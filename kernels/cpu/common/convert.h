@@ -18,6 +18,10 @@ void convert_from_f32(int32_t dtype, const float* in, int64_t count, void* out);
 // One element of any dtype, rounded to nearest and saturated; `element` gets dtype_size(dtype) bytes.
 void convert_scalar(double value, int32_t dtype, void* element);
 
+// Moves elements of `size` bytes between a line and a contiguous buffer; `step` is in elements.
+void pack_line(const char* line, int64_t step, int64_t count, size_t size, char* to);
+void unpack_line(const char* from, int64_t count, size_t size, char* line, int64_t step);
+
 // A small parameter, [d] or [n, d], as F32 rows: read in place where it is that already, otherwise unpacked into
 // scratch memory when the closure starts.
 class F32Rows {

@@ -72,25 +72,6 @@ void copy_same(const Run& run, const Nest& nest, T* out, const T* in) {
   });
 }
 
-// Moves elements of `size` bytes between a line and a contiguous buffer.
-void pack(const char* from, int64_t step, int64_t count, size_t size, char* to) {
-  if (step == 1) {
-    std::memcpy(to, from, static_cast<size_t>(count) * size);
-    return;
-  }
-  const int64_t distance = step * static_cast<int64_t>(size);
-  for (int64_t i = 0; i < count; ++i) std::memcpy(to + static_cast<size_t>(i) * size, from + i * distance, size);
-}
-
-void unpack(const char* from, int64_t count, size_t size, char* to, int64_t step) {
-  if (step == 1) {
-    std::memcpy(to, from, static_cast<size_t>(count) * size);
-    return;
-  }
-  const int64_t distance = step * static_cast<int64_t>(size);
-  for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * distance, from + static_cast<size_t>(i) * size, size);
-}
-
 void copy_converted(const Run& run, const Nest& nest, const View& out, const View& in) {
   constexpr int64_t kChunk = 512;
   const size_t in_size = dtype_size(in.dtype);
@@ -102,10 +83,10 @@ void copy_converted(const Run& run, const Nest& nest, const View& out, const Vie
       const int64_t n = std::min(kChunk, count - i);
       const int64_t from = offset[1] + (first + i) * nest.step[1];
       const int64_t to = offset[0] + (first + i) * nest.step[0];
-      pack(in.data + from * static_cast<int64_t>(in_size), nest.step[1], n, in_size, raw);
+      pack_line(in.data + from * static_cast<int64_t>(in_size), nest.step[1], n, in_size, raw);
       convert_to_f32(in.dtype, raw, n, values);
       convert_from_f32(out.dtype, values, n, raw);
-      unpack(raw, n, out_size, out.data + to * static_cast<int64_t>(out_size), nest.step[0]);
+      unpack_line(raw, n, out_size, out.data + to * static_cast<int64_t>(out_size), nest.step[0]);
     }
   });
 }

@@ -14,15 +14,15 @@ using namespace tamias;
 
 namespace {
 
-// 16-bit weights are widened in panels of rows that stay in the cache until they are multiplied.
+// 16-bit weights are widened in panels of columns of out that stay in the cache until they are multiplied.
 constexpr int64_t kPanelElements = 1 << 20;
-constexpr int64_t kFewestPanelRows = 64;
+constexpr int64_t kFewestPanelColumns = 64;
 
 // Blocks of x small enough that the product is still in the second-level cache when bias and activation come.
 constexpr int64_t kBlockElements = 1 << 20;
 constexpr int64_t kFewestBlockRows = 128;
 
-// Rows of x and out at regular distances, and rows of W as F32.
+// Rows of x and out at regular distances, and rows of W, or of W transposed, as F32.
 struct Product {
   const float* x;
   int64_t x_step;
@@ -31,13 +31,16 @@ struct Product {
   float* out;
   int64_t out_step;
   int64_t rows, columns, depth;
+  bool weight_transposed;
   bool accumulate;
 };
 
 void multiply(const Product& p) {
   const dnnl_status_t status =
-      dnnl_sgemm('N', 'T', p.rows, p.columns, p.depth, 1.0f, p.x, std::max(p.x_step, p.depth), p.weight,
-                 std::max(p.weight_step, p.depth), p.accumulate ? 1.0f : 0.0f, p.out, std::max(p.out_step, p.columns));
+      dnnl_sgemm('N', p.weight_transposed ? 'N' : 'T', p.rows, p.columns, p.depth, 1.0f, p.x,
+                 std::max(p.x_step, p.depth), p.weight,
+                 std::max(p.weight_step, p.weight_transposed ? p.columns : p.depth), p.accumulate ? 1.0f : 0.0f, p.out,
+                 std::max(p.out_step, p.columns));
   if (status != dnnl_success) fail(TAMIAS_DEVICE, "oneDNN's product failed with status %d", status);
 }
 
@@ -98,11 +101,11 @@ extern "C" int32_t tamias_linear(uint64_t stream, const tamias_tensor* x, const 
     Scratch scratch;
     const F32Rows bias_row(arguments.bias, scratch);
     const bool widen = weights.dtype != TAMIAS_F32;
-    int64_t panel_rows = columns;
+    int64_t panel_columns = columns;
     size_t panel = 0;
     if (widen && depth > 0) {
-      panel_rows = std::min(columns, std::max(kFewestPanelRows, kPanelElements / depth / 64 * 64));
-      panel = scratch.floats(panel_rows * depth);
+      panel_columns = std::min(columns, std::max(kFewestPanelColumns, kPanelElements / depth / 64 * 64));
+      panel = scratch.floats(panel_columns * depth);
     }
     op.workspace(scratch);
     if (result.empty()) return;
@@ -116,22 +119,26 @@ extern "C" int32_t tamias_linear(uint64_t stream, const tamias_tensor* x, const 
         batches.count = row_count(in);
         batches.rows = 1;
       }
-      for (int64_t first = 0; first < columns; first += panel_rows) {
-        const int64_t count = std::min(panel_rows, columns - first);
+      const bool transposed = arguments.weight_transposed;
+      for (int64_t first = 0; first < columns; first += panel_columns) {
+        const int64_t count = std::min(panel_columns, columns - first);
         Product product{};
-        product.weight_step = weights.step(0);
+        product.weight_transposed = transposed;
+        product.weight_step = arguments.weight_step;
+        const int64_t offset = transposed ? first : first * arguments.weight_step;
         if (widen && depth > 0) {
           float* wide = Scratch::at<float>(run, panel);
-          const uint16_t* narrow = weights.as<uint16_t>() + first * weights.step(0);
-          parallel_for(run, count, depth, [&](int64_t begin, int64_t end, int) {
+          const uint16_t* narrow = weights.as<uint16_t>() + offset;
+          const int64_t length = transposed ? count : depth;
+          parallel_for(run, transposed ? depth : count, length, [&](int64_t begin, int64_t end, int) {
             for (int64_t row = begin; row < end; ++row) {
-              convert_to_f32(weights.dtype, narrow + row * weights.step(0), depth, wide + row * depth);
+              convert_to_f32(weights.dtype, narrow + row * arguments.weight_step, length, wide + row * length);
             }
           });
           product.weight = wide;
-          product.weight_step = depth;
+          product.weight_step = length;
         } else {
-          product.weight = weights.f32() + first * weights.step(0);
+          product.weight = weights.f32() + offset;
         }
         product.columns = count;
         product.depth = depth;

@@ -14,6 +14,8 @@ struct NormKernels {
   float (*rms_factor)(const float* x, float epsilon, int64_t d);
   double (*sum)(const float* x, int64_t count);
   double (*sum_of_squares)(const float* x, float mean, int64_t count);  // of x - mean
+  double (*sum_of_magnitudes)(const float* x, int64_t count);
+  double (*sum_of_distances)(const float* a, const float* b, int64_t count);
   // out = activation(x * scale + shift)
   void (*scale_shift)(const float* x, float scale, float shift, int activation, float* out, int64_t count);
   // sum += x

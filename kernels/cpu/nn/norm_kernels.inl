@@ -4,42 +4,54 @@
 namespace tamias::TAMIAS_ISA {
 namespace {
 
-// Adds of(x) of a stretch that is short enough for F32 sums.
-template <class Function>
-TAMIAS_INLINE float sum_stretch(const float* x, int64_t count, Function of) {
+// Adds of(xs...) of a stretch that is short enough for F32 sums.
+template <class Function, class... Lines>
+TAMIAS_INLINE float sum_stretch(int64_t begin, int64_t end, Function of, Lines... xs) {
   Vec sums[4] = {zero(), zero(), zero(), zero()};
-  int64_t i = 0;
-  for (; i + 4 * kWidth <= count; i += 4 * kWidth) {
-    for (int k = 0; k < 4; ++k) sums[k] = sums[k] + of(load(x + i + k * kWidth));
+  int64_t i = begin;
+  for (; i + 4 * kWidth <= end; i += 4 * kWidth) {
+    for (int k = 0; k < 4; ++k) sums[k] = sums[k] + of(load(xs + i + k * kWidth)...);
   }
-  for (; i + kWidth <= count; i += kWidth) sums[0] = sums[0] + of(load(x + i));
-  if (i < count) {
-    const Tail t = tail(count - i);
-    sums[1] = sums[1] + keep(of(load(x + i, t)), t);
+  for (; i + kWidth <= end; i += kWidth) sums[0] = sums[0] + of(load(xs + i)...);
+  if (i < end) {
+    const Tail t = tail(end - i);
+    sums[1] = sums[1] + keep(of(load(xs + i, t)...), t);
   }
   return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
-template <class Function>
-TAMIAS_INLINE double sum_all(const float* x, int64_t count, Function of) {
+// xs: const float*, `count` elements each.
+template <class Function, class... Lines>
+TAMIAS_INLINE double sum_all(int64_t count, Function of, Lines... xs) {
   constexpr int64_t kStretch = 4096;
   double total = 0;
   for (int64_t i = 0; i < count; i += kStretch) {
-    total += sum_stretch(x + i, count - i < kStretch ? count - i : kStretch, of);
+    total += sum_stretch(i, count - i < kStretch ? count : i + kStretch, of, xs...);
   }
   return total;
 }
 
 double sum_line(const float* x, int64_t count) {
-  return sum_all(x, count, [](Vec v) { return v; });
+  return sum_all(count, [](Vec v) { return v; }, x);
 }
 
 double sum_of_squares_line(const float* x, float mean, int64_t count) {
   const Vec center = set(mean);
-  return sum_all(x, count, [=](Vec v) {
-    const Vec distance = v - center;
-    return distance * distance;
-  });
+  return sum_all(
+      count,
+      [=](Vec v) {
+        const Vec distance = v - center;
+        return distance * distance;
+      },
+      x);
+}
+
+double sum_of_magnitudes_line(const float* x, int64_t count) {
+  return sum_all(count, [](Vec v) { return abs(v); }, x);
+}
+
+double sum_of_distances_line(const float* a, const float* b, int64_t count) {
+  return sum_all(count, [](Vec v, Vec w) { return abs(v - w); }, a, b);
 }
 
 float inverse_root(double x) { return float(1.0 / __builtin_sqrt(x)); }
@@ -171,7 +183,9 @@ void scale_line(float factor, float* x, int64_t count) {
 
 }  // namespace
 
-const NormKernels norm_kernels = {layer_norm_row,      rms_norm_row,     rope_row, rms_factor_row, sum_line,
-                                  sum_of_squares_line, scale_shift_line, add_line, scale_line};
+const NormKernels norm_kernels = {
+    layer_norm_row,      rms_norm_row,           rope_row,              rms_factor_row, sum_line,
+    sum_of_squares_line, sum_of_magnitudes_line, sum_of_distances_line, scale_shift_line, add_line,
+    scale_line};
 
 }  // namespace tamias::TAMIAS_ISA

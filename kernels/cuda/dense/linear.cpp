@@ -12,21 +12,25 @@ namespace {
 
 struct Layer {
   Matrix x, weight, out;
+  bool weight_transposed;  // rows [depth, columns]
   Finish finish;
   Batches batches;
   int64_t columns, depth;
 
   explicit Layer(const LinearArguments& arguments)
-      : finish{Parameter(arguments.bias), arguments.activation, arguments.accumulate},
+      : weight_transposed(arguments.weight_transposed),
+        finish{Parameter(arguments.bias), arguments.activation, arguments.accumulate},
         batches(arguments.x, arguments.out),
         columns(arguments.columns),
         depth(arguments.depth) {
     x = {arguments.x.data, arguments.x.dtype, batches.x_step};
-    weight = {arguments.weight.data, arguments.weight.dtype, arguments.weight.step(0)};
+    weight = {arguments.weight.data, arguments.weight.dtype, arguments.weight_step};
     out = {arguments.out.data, arguments.out.dtype, batches.out_step};
   }
 
   int64_t rows() const { return batches.rows; }
+  int64_t weight_rows() const { return weight_transposed ? depth : columns; }
+  int64_t weight_length() const { return weight_transposed ? columns : depth; }
   Matrix x_of(int64_t batch) const { return at(x, batch * batches.x_batch); }
   Matrix out_of(int64_t batch) const { return at(out, batch * batches.out_batch); }
 
@@ -66,7 +70,7 @@ class Product {
     dtype_ = both_bf16 ? TAMIAS_BF16 : TAMIAS_F32;
     const bool rows_overlap = layer.rows() > 1 && layer.x.step < layer.depth;
     if (layer.x.dtype != dtype_ || rows_overlap) x_ = Packed(dtype_, layer.rows(), layer.depth, space);
-    if (layer.weight.dtype != dtype_) weight_ = Packed(dtype_, layer.columns, layer.depth, space);
+    if (layer.weight.dtype != dtype_) weight_ = Packed(dtype_, layer.weight_rows(), layer.weight_length(), space);
     if (!both_bf16 && layer.out.dtype != TAMIAS_F32) out_ = Packed(TAMIAS_F32, layer.rows(), layer.columns, space);
 
     const Parameter& bias = layer.finish.bias;
@@ -89,7 +93,8 @@ class Product {
   void run(const Run& run) const {
     const int64_t rows = layer_.rows();
     if (weight_.needed) {
-      check_cuda(pack_rows(layer_.weight, weight_.in(run.workspace), layer_.columns, layer_.depth, run.launch()),
+      check_cuda(pack_rows(layer_.weight, weight_.in(run.workspace), layer_.weight_rows(), layer_.weight_length(),
+                           run.launch()),
                  "converting the weight");
     }
     for (int64_t batch = 0; batch < layer_.batches.count; ++batch) {
@@ -121,7 +126,8 @@ class Product {
     product.x = x.data;
     product.x_step = std::max(x.step, layer_.depth);
     product.weight = weight.data;
-    product.weight_step = std::max(weight.step, layer_.depth);
+    product.weight_step = std::max(weight.step, layer_.weight_length());
+    product.weight_transposed = layer_.weight_transposed;
     product.out = out.data;
     product.out_step = std::max(out.step, layer_.columns);
     product.dtype = dtype_;
@@ -145,8 +151,8 @@ class Product {
 
 void run_rows(const Layer& layer, const Run& run) {
   for (int64_t batch = 0; batch < layer.batches.count; ++batch) {
-    check_cuda(multiply_rows(layer.x_of(batch), layer.weight, layer.out_of(batch), layer.rows(), layer.columns,
-                                 layer.depth, layer.finish, run.launch()),
+    check_cuda(multiply_rows(layer.x_of(batch), layer.weight, layer.weight_transposed, layer.out_of(batch),
+                             layer.rows(), layer.columns, layer.depth, layer.finish, run.launch()),
                "multiplying");
   }
 }
@@ -160,7 +166,8 @@ extern "C" int32_t tamias_linear(uint64_t stream, const tamias_tensor* x, const 
     const LinearArguments arguments(op, x, weight, bias, activation, accumulate, out);
     if (arguments.out.empty()) return;
     const Layer layer(arguments);
-    if (layer.rows() == 1 || layer.depth == 0) {
+    // A transposed weight's one row is as fast by cuBLASLt.
+    if ((layer.rows() == 1 && !layer.weight_transposed) || layer.depth == 0) {
       op.submit([=](const Run& run) { run_rows(layer, run); });
       return;
     }

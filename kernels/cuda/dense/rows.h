@@ -42,8 +42,9 @@ cudaError_t pack_rows(const Matrix& in, const Matrix& out, int64_t rows, int64_t
 cudaError_t finish_rows(const Matrix& in, const Matrix& out, int64_t rows, int64_t columns, const Finish& finish,
                         const Launch& launch);
 
-// The whole layer: for one row at the speed the weight can be read, and right for any shape and alignment.
-cudaError_t multiply_rows(const Matrix& x, const Matrix& weight, const Matrix& out, int64_t rows, int64_t columns,
-                              int64_t depth, const Finish& finish, const Launch& launch);
+// The whole layer: for one row of x, where the weight is not transposed, at the speed the weight can be read, and right
+// for any shape and alignment. A transposed weight is given as rows [depth, columns].
+cudaError_t multiply_rows(const Matrix& x, const Matrix& weight, bool weight_transposed, const Matrix& out,
+                          int64_t rows, int64_t columns, int64_t depth, const Finish& finish, const Launch& launch);
 
 }  // namespace tamias

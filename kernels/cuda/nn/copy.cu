@@ -1,6 +1,4 @@
-#include <cuda_fp16.h>
-#include <cuda_fp8.h>
-
+#include "any_element.cuh"
 #include "common/checks/move.h"
 #include "map.cuh"
 
@@ -126,22 +124,6 @@ void copy_same(const Run& run, const View& out, const View& in) {
   if (divides(8)) return copy_as<uint2>(run, nest, 8 / kSize, out, in);
   if (kSize < 4 && divides(4)) return copy_as<uint32_t>(run, nest, 4 / kSize, out, in);
   copy_as<T>(run, nest, 1, out, in);
-}
-
-__device__ float any_to_float(const void* data, int32_t dtype, int64_t offset) {
-  switch (dtype) {
-    case TAMIAS_F16: return __half2float(static_cast<const __half*>(data)[offset]);
-    case TAMIAS_F8_E4M3: return static_cast<float>(static_cast<const __nv_fp8_e4m3*>(data)[offset]);
-    default: return load_element(data, dtype, offset);
-  }
-}
-
-__device__ void any_from_float(void* data, int32_t dtype, int64_t offset, float value) {
-  switch (dtype) {
-    case TAMIAS_F16: static_cast<__half*>(data)[offset] = __float2half_rn(value); break;
-    case TAMIAS_F8_E4M3: static_cast<__nv_fp8_e4m3*>(data)[offset] = __nv_fp8_e4m3(value); break;
-    default: store_element(data, dtype, offset, value);
-  }
 }
 
 __global__ __launch_bounds__(kThreads) void convert_elements(const Walk<2> walk, const Operand out,

@@ -163,9 +163,9 @@ export class ClipTextModel implements Disposable {
       layer.mlp.dense(ops, normed, attended);
       ops.combine(1, states, 1, attended, states);
     }
-    const lastHiddenState = ops.memory.persistent(states.shape);
+    const lastHiddenState = ops.memory.own(states.shape);
     ops.layerNorm(states, lastHiddenState, epsilon, this.#finalNorm);
-    const pooled = ops.memory.persistent([batch, width]);
+    const pooled = ops.memory.own([batch, width]);
     sequences.forEach((ids, item) => {
       const end = this.#endPosition(ids);
       ops.copy(lastHiddenState.slice(0, item, item + 1).select(1, end), pooled.slice(0, item, item + 1));

@@ -147,7 +147,7 @@ export class T5Encoder implements Disposable {
       ops.multiply(gate, up, gate);
       ops.linearAdd(gate, layer.down, states);
     }
-    const out = ops.memory.persistent(states.shape);
+    const out = ops.memory.own(states.shape);
     ops.rmsNorm(states, this.#finalNorm, epsilon, out);
     return out;
   }

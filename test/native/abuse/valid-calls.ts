@@ -123,6 +123,7 @@ export function validCalls(world: World): Record<SymbolName, () => ValidCall> {
     tamias_copy: () => op([f32(4, 6, 2), world.tensor([4, 6, 2], "bf16")]),
     tamias_fill: () => op([1.5, f32(4, 6)]),
     tamias_gather_rows: () => op([f32(5, 6), world.tensor([7], "i32", [0, 1, 2, 3, 4, 0, 1]), f32(7, 6)]),
+    tamias_change_norms: () => op([f32(4, 6, 2), world.tensor([4, 6, 2], "bf16"), f32(2)]),
 
     tamias_activate: () => op([1, f32(4, 6), f32(4, 6)], { activation }),
     tamias_combine: () => op([1, f32(4, 6), 2, f32(4, 6), f32(4, 6)]),
