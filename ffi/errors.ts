@@ -8,6 +8,7 @@
  * - `io`: reading or writing failed
  * - `native`: the native library refused a call or could not be loaded
  * - `abi`: the native library belongs to another version of Tamias
+ * - `not_finite`: the network gave NaN or infinity: damaged weights, or values beyond the device's number format
  * - `out_of_memory`: the device has not enough memory left
  * - `device_lost`: the process that owned the device died during the work, or cannot be started
  * - `disposed`: a handle was used after its disposal
@@ -22,6 +23,7 @@ export type TamiasErrorCode =
   | "io"
   | "native"
   | "abi"
+  | "not_finite"
   | "out_of_memory"
   | "device_lost"
   | "disposed"

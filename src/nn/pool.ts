@@ -42,7 +42,7 @@ export class Pool implements Disposable {
     const piece = { block, offset, bytes: wanted };
     cut(piece);
     this.#bytesInUse += wanted;
-    return new Allocation(block.memory.address + offset, bytes, () => {
+    return new Allocation(block.memory.address + offset, wanted, () => {
       this.#bytesInUse -= wanted;
       join(piece);
     });

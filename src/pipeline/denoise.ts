@@ -1,10 +1,11 @@
 import { throwIfAborted } from "../../ffi/errors.ts";
-import type { DeviceTensor, Event } from "../../ffi/index.ts";
+import { type DeviceTensor, type Event, type Stream, TamiasError } from "../../ffi/index.ts";
 import type { Plan, StepAction } from "../delta/policy.ts";
 import { DeltaRun, type DensityReport, type StepReport } from "../delta/run.ts";
 import type { Conditioning, Family } from "../models/family.ts";
 import type { Ops } from "../nn/index.ts";
 import { VelocityExtrapolation } from "./extrapolation.ts";
+import { isFinite, normsOf } from "./finite.ts";
 
 /** Steps that take less are queued one ahead; longer ones are not, so that a stop never waits for two of them. */
 const LOOK_AHEAD_SECONDS = 0.5;
@@ -84,6 +85,8 @@ class StepQueue implements Disposable {
   readonly #sampler;
   readonly #schedule;
   readonly #delta: DeltaRun;
+  /** Reads what a step told while the next one runs. */
+  readonly #reader: Stream;
   readonly #branches: readonly BranchState[];
   /** The step's velocity; the only branch's own where there is one. */
   readonly #velocity: DeviceTensor;
@@ -110,6 +113,7 @@ class StepQueue implements Disposable {
     this.#delta = owned.use(
       new DeltaRun(ops, plan, { textTokens: text.tokens, seed, recordColumns, sideOps: maskOps }),
     );
+    this.#reader = owned.use(ops.stream.device.createStream());
     this.#owned = owned.move();
   }
 
@@ -136,13 +140,15 @@ class StepQueue implements Disposable {
     const estimate = isWanted ? ops.memory.temporary(latents.shape, "f32") : undefined;
     if (estimate) this.#sampler.estimate(step, latents, this.#velocity, estimate);
     this.#sampler.step(step, latents, this.#velocity);
-    return new QueuedStep(
-      ops,
+    const hasRun = action !== "skip";
+    return new QueuedStep(ops, this.#reader, {
+      step,
       sigma,
       action,
-      action === "skip" ? undefined : this.#delta.endStep(),
       estimate,
-    );
+      report: hasRun ? this.#delta.endStep() : undefined,
+      norms: hasRun ? normsOf(ops, this.#velocity) : undefined,
+    });
   }
 
   [Symbol.dispose](): void {
@@ -155,39 +161,61 @@ interface BranchState {
   readonly extrapolation: VelocityExtrapolation | undefined;
 }
 
-/** A step that the stream has been given. Holds what is read from it once it is reached. */
-class QueuedStep implements Disposable {
+/** What a step leaves on the device for the host to read, and what the host knows of it already. */
+interface StepRecord {
+  readonly step: number;
   readonly sigma: number;
   readonly action: StepAction;
-  /** The latents' estimate of the finished picture, where a preview is due. */
+  /** The finished latents expected at this step, where they are wanted. */
   readonly estimate: DeviceTensor | undefined;
-  readonly #report: StepReport | undefined;
+  readonly report: StepReport | undefined;
+  /** F32 [2], the first: the sum of the velocity's magnitudes; not of a skipped step. */
+  readonly norms: DeviceTensor | undefined;
+}
+
+/** A step that the stream has been given. Holds what is read from it once it is reached. */
+class QueuedStep implements Disposable {
+  readonly #reader: Stream;
+  readonly #record: StepRecord;
   readonly #end: Event;
 
-  constructor(
-    ops: Ops,
-    sigma: number,
-    action: StepAction,
-    report: StepReport | undefined,
-    estimate: DeviceTensor | undefined,
-  ) {
-    this.sigma = sigma;
-    this.action = action;
-    this.estimate = estimate;
-    this.#report = report;
+  constructor(ops: Ops, reader: Stream, record: StepRecord) {
+    this.#reader = reader;
+    this.#record = record;
     this.#end = ops.stream.device.createEvent();
     this.#end.record(ops.stream);
   }
 
+  get sigma(): number {
+    return this.#record.sigma;
+  }
+
+  get action(): StepAction {
+    return this.#record.action;
+  }
+
+  get estimate(): DeviceTensor | undefined {
+    return this.#record.estimate;
+  }
+
+  /** @throws TamiasError `not_finite` */
   async finish(): Promise<DensityReport> {
+    const { step, norms, report } = this.#record;
     await this.#end.reached();
-    return this.#report?.read() ?? skippedReport;
+    if (norms && !isFinite(this.#reader, norms))
+      throw new TamiasError(
+        "not_finite",
+        `Step ${step + 1} gave values that are no numbers (NaN or infinity): nothing can be drawn from them.`,
+        { hint: "Weights may be damaged, or too large for the device's number format: try `tamias verify`." },
+      );
+    return report?.read() ?? skippedReport;
   }
 
   [Symbol.dispose](): void {
     this.#end[Symbol.dispose]();
-    this.#report?.[Symbol.dispose]();
-    this.estimate?.[Symbol.dispose]();
+    this.#record.report?.[Symbol.dispose]();
+    this.#record.norms?.[Symbol.dispose]();
+    this.#record.estimate?.[Symbol.dispose]();
   }
 }
 

@@ -1,12 +1,14 @@
-import type { DeviceTensor } from "../../ffi/index.ts";
+import { type DeviceTensor, TamiasError } from "../../ffi/index.ts";
 import type { Ops } from "../nn/index.ts";
 import type { Family, Grid } from "../models/family.ts";
 import type { Picture } from "./events.ts";
+import { isFinite, normsOf } from "./finite.ts";
 
 /**
  * Decodes finished or estimated latents to a picture.
  * @param tokens F32 [1, tokens, tokenChannels], in the network's order
  * @param toRaster I32 [tokens], undoes that order
+ * @throws TamiasError `not_finite`
  */
 export async function decodePicture(
   ops: Ops,
@@ -19,7 +21,13 @@ export async function decodePicture(
   const [, , height = 0, width = 0] = image.shape;
   using pixels = ops.memory.temporary([height, width, 3], "u8");
   ops.imageRgb8(image.select(0, 0), pixels);
+  using norms = normsOf(ops, image);
   await ops.stream.finished();
+  if (!isFinite(ops.stream, norms))
+    throw new TamiasError(
+      "not_finite",
+      "The decoder gave values that are no numbers (NaN or infinity) from finite latents: its weights may be damaged.",
+    );
   return { width, height, rgb: ops.stream.read(pixels, new Uint8Array(pixels.bytes)) };
 }
 
