@@ -1,4 +1,5 @@
 import { Allocation } from "./allocation.ts";
+import { countingLibrary, type MemoryCount } from "./counting-library.ts";
 import { type DType, dtypes } from "./dtype.ts";
 import { TamiasError } from "./errors.ts";
 import { Event } from "./event.ts";
@@ -83,11 +84,14 @@ export class Device implements Disposable {
     return this.library.backend;
   }
 
+  /** A device that looks like this one, computes nothing, and counts what memory it is asked for. */
+  counting(count: MemoryCount): Device {
+    return new Device(countingLibrary(this.backend, this.#infoBytes(), count), 1n);
+  }
+
   info(): DeviceInfo {
-    const bytes = new Uint8Array(INFO_BYTES);
+    const bytes = this.#infoBytes();
     const view = new DataView(bytes.buffer);
-    view.setUint32(0, INFO_BYTES, true);
-    this.library.call("tamias_device_info_get", this.handle, bytes);
     const name = bytes.subarray(48);
     return {
       backend: this.backend,
@@ -99,6 +103,13 @@ export class Device implements Disposable {
       bytesAllocated: Number(view.getBigUint64(40, true)),
       name: new TextDecoder().decode(name.subarray(0, name.indexOf(0))),
     };
+  }
+
+  #infoBytes(): Uint8Array {
+    const bytes = new Uint8Array(INFO_BYTES);
+    new DataView(bytes.buffer).setUint32(0, INFO_BYTES, true);
+    this.library.call("tamias_device_info_get", this.handle, bytes);
+    return bytes;
   }
 
   /**

@@ -1,4 +1,5 @@
 export { Allocation } from "./allocation.ts";
+export { MemoryCount } from "./counting-library.ts";
 export { countDevices, Device, type DeviceInfo, type DeviceOptions } from "./device.ts";
 export { type DType, dtypes } from "./dtype.ts";
 export { TamiasError } from "./errors.ts";

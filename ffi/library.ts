@@ -37,11 +37,21 @@ export class NativeLibrary {
   readonly backend: Backend;
   readonly path: string;
 
-  private constructor(backend: Backend, path: string, functions: Record<SymbolName, NativeFunction>) {
+  private constructor(
+    backend: Backend,
+    path: string,
+    functions: Record<SymbolName, NativeFunction>,
+    tracer?: Tracer,
+  ) {
     this.backend = backend;
     this.path = path;
     this.#functions = functions;
-    this.#tracer = Tracer.fromEnvironment((stream) => functions.tamias_stream_synchronize(stream));
+    this.#tracer = tracer;
+  }
+
+  /** A library whose functions are given instead of loaded. */
+  static of(backend: Backend, functions: Record<SymbolName, NativeFunction>): NativeLibrary {
+    return new NativeLibrary(backend, "", functions);
   }
 
   /** Opens `path`, or the library built into `build/` (directory overridden by TAMIAS_LIBRARY_DIR). */
@@ -75,7 +85,8 @@ export class NativeLibrary {
           hint: "Rebuild it with `npm run build`.",
         },
       );
-    return new NativeLibrary(backend, path, functions);
+    const tracer = Tracer.fromEnvironment((stream) => functions.tamias_stream_synchronize(stream));
+    return new NativeLibrary(backend, path, functions, tracer);
   }
 
   /** Calls a function and throws a TamiasError with the library's own sentence unless it returns TAMIAS_OK. */
