@@ -9,7 +9,8 @@
  * - `native`: the native library refused a call or could not be loaded
  * - `abi`: the native library belongs to another version of Tamias
  * - `not_finite`: the network gave NaN or infinity: damaged weights, or values beyond the device's number format
- * - `out_of_memory`: the device has not enough memory left
+ * - `does_not_fit`: the work would need more memory than the device has; it was not begun
+ * - `out_of_memory`: the device ran out of memory during the work
  * - `device_lost`: the process that owned the device died during the work, or cannot be started
  * - `disposed`: a handle was used after its disposal
  * - `aborted`: an AbortSignal stopped the work
@@ -24,6 +25,7 @@ export type TamiasErrorCode =
   | "native"
   | "abi"
   | "not_finite"
+  | "does_not_fit"
   | "out_of_memory"
   | "device_lost"
   | "disposed"

@@ -27,7 +27,12 @@ export async function* generate(
   const { settings, notes, policy, wantsPreview, recordColumns, trace, signal } = request;
   const began = performance.now();
   throwIfAborted(signal);
+  // At the end the device has back what only this run needed.
   using scratch = new DisposableStack();
+  scratch.defer(() => {
+    ops.memory.trim();
+    maskOps?.memory.trim();
+  });
   const keep = (tensor: DeviceTensor) => scratch.use(tensor);
 
   const grid = family.grid({ width: settings.width, height: settings.height, frames: 1 });

@@ -3,11 +3,13 @@ import type { PictureSizes, RequestDefaults } from "../models/family.ts";
 import { Ops } from "../nn/index.ts";
 import type { GenerateEvent } from "./events.ts";
 import { ExclusiveRuns } from "./exclusive-runs.ts";
+import { checkFit, megabytes } from "./fit.ts";
 import { type Engine, generate } from "./generate.ts";
 import { openMaskStream } from "./mask-stream.ts";
 import { findModel } from "./models.ts";
 import type { GenerateOptions } from "./options.ts";
-import { settleRequest } from "./request.ts";
+import { RunCounter } from "./needs.ts";
+import { type Request, settleRequest } from "./request.ts";
 
 export interface OpenOptions {
   /** A model that comes with the package (`listModels`), or a folder in diffusers format. */
@@ -48,8 +50,15 @@ export async function open(options: OpenOptions): Promise<Tamias> {
     (order ?? defaultPipelines[device.backend]) === "overlap"
       ? opened.use(new Ops(opened.use(await openMaskStream(device))))
       : undefined;
+  const counter = opened.use(await RunCounter.open(device, kind, folder));
+  const { bytesFree } = device.info();
+  if (counter.weights > bytesFree)
+    throw new TamiasError(
+      "does_not_fit",
+      `${name} needs ${megabytes(counter.weights)} of memory for its weights alone; the device has ${megabytes(bytesFree)}.`,
+    );
   const family = opened.use(await kind.load(ops, folder));
-  return new Tamias(name, device, { family, ops, maskOps }, opened.move());
+  return new Tamias(name, device, { family, ops, maskOps }, counter, opened.move());
 }
 
 /** An opened model on a device. */
@@ -57,14 +66,16 @@ export class Tamias implements AsyncDisposable {
   readonly model: string;
   readonly #device: Device;
   readonly #engine: Engine;
+  readonly #counter: RunCounter;
   readonly #opened: DisposableStack;
   readonly #runs = new ExclusiveRuns();
   #closed: Promise<void> | undefined;
 
-  constructor(model: string, device: Device, engine: Engine, opened: DisposableStack) {
+  constructor(model: string, device: Device, engine: Engine, counter: RunCounter, opened: DisposableStack) {
     this.model = model;
     this.#device = device;
     this.#engine = engine;
+    this.#counter = counter;
     this.#opened = opened;
   }
 
@@ -91,11 +102,17 @@ export class Tamias implements AsyncDisposable {
   /**
    * Makes one picture, telling its progress. Requests on one instance run one after another; leaving the loop early
    * stops the work. A request whose events nobody asks for any more is ended after a minute if another waits.
-   * @throws TamiasError `bad_input` before any work, `aborted` within one step of the signal
+   * @throws TamiasError `bad_input` or `does_not_fit` before any work, `aborted` within one step of the signal
    */
   async *generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
     const request = settleRequest(this.model, this.#engine.family, options);
-    yield* this.#runs.run(request.signal, (signal) => generate(this.#engine, { ...request, signal }));
+    yield* this.#runs.run(request.signal, (signal) => this.#run({ ...request, signal }));
+  }
+
+  async *#run(request: Request): AsyncGenerator<GenerateEvent, void, void> {
+    const { bytesFree, bytesAllocated } = this.#device.info();
+    await checkFit(this.#counter, request, bytesFree + bytesAllocated);
+    yield* generate(this.#engine, request);
   }
 
   /** Ends the request that is running within one step, fails those that wait, then frees everything. */

@@ -15,6 +15,7 @@ const tamiasStatus: Partial<Record<TamiasErrorCode, ProblemStatus>> = {
   bad_input: 422,
   not_found: 404,
   unsupported: 400,
+  does_not_fit: 422,
 };
 
 const httpDetails: Partial<Record<number, readonly [code: string, detail: string]>> = {
@@ -47,6 +48,7 @@ const failureStatus: Record<string, ProblemStatus> = {
   bad_input: 422,
   not_found: 404,
   unsupported: 400,
+  does_not_fit: 422,
   timeout: 504,
   shutting_down: 503,
   device_lost: 503,
