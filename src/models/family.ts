@@ -13,13 +13,22 @@ export interface FamilyKind {
   /** For people. */
   readonly title: string;
   /**
-   * Loads a folder in diffusers format onto the device of `ops`, which stay the caller's.
+   * Reads configurations, headers and tokenizers of a folder in diffusers format, no weights.
    * @param parts without `text`, tokenizers and text encoders stay behind: text states are given, prompts refused
-   * @throws TamiasError `not_found`, `bad_weights`, `unsupported`, `out_of_memory` …
+   * @throws TamiasError `not_found`, `bad_weights` or `unsupported`
    */
-  load(ops: Ops, folder: string, parts?: { readonly text: boolean }): Promise<Family>;
+  open(folder: string, parts?: { readonly text: boolean }): Promise<ModelFiles>;
   /** Its parts and the reference tensors each is run on, in the order data flows. */
   readonly goldenParts: readonly GoldenPart[];
+}
+
+/** A model whose files have been looked at. */
+export interface ModelFiles {
+  /**
+   * Loads the weights onto the device of `ops`, which stay the caller's.
+   * @throws TamiasError `bad_weights`, `out_of_memory` …
+   */
+  load(ops: Ops): Promise<Family>;
 }
 
 /** Frames, rows and columns of latent tokens. */

@@ -1,5 +1,5 @@
 import { type Device, MemoryCount, type Stream } from "../../ffi/index.ts";
-import type { Family, FamilyKind } from "../models/family.ts";
+import type { Family, ModelFiles } from "../models/family.ts";
 import { Ops } from "../nn/index.ts";
 import { generate } from "./generate.ts";
 import type { Request } from "./request.ts";
@@ -27,16 +27,15 @@ export class RunCounter implements Disposable {
   readonly #opened: DisposableStack;
 
   /**
-   * Reads headers and configurations, no weights.
    * @param device what the model is to run on
-   * @throws TamiasError as `FamilyKind.load` does
+   * @throws TamiasError as `ModelFiles.load` does
    */
-  static async open(device: Device, kind: FamilyKind, folder: string): Promise<RunCounter> {
+  static async open(device: Device, files: ModelFiles): Promise<RunCounter> {
     const count = new MemoryCount();
     using opened = new DisposableStack();
     const stream: Stream = opened.use(opened.use(device.counting(count)).createStream());
     const ops = opened.use(new Ops(stream));
-    const family = opened.use(await kind.load(ops, folder));
+    const family = opened.use(await files.load(ops));
     ops.memory.trim();
     return new RunCounter(count, ops, family, opened.move());
   }

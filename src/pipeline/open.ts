@@ -43,6 +43,7 @@ export async function open(options: OpenOptions): Promise<Tamias> {
   if (order && !["overlap", "serial"].includes(order))
     throw new TamiasError("bad_input", `pipeline: "${order}" is neither overlap nor serial.`);
   const { name, folder, kind } = await findModel(model);
+  const files = await kind.open(folder);
   using opened = new DisposableStack();
   const device = opened.use(await Device.open({ backend, index, threads }));
   const ops = opened.use(new Ops(opened.use(device.createStream())));
@@ -50,14 +51,14 @@ export async function open(options: OpenOptions): Promise<Tamias> {
     (order ?? defaultPipelines[device.backend]) === "overlap"
       ? opened.use(new Ops(opened.use(await openMaskStream(device))))
       : undefined;
-  const counter = opened.use(await RunCounter.open(device, kind, folder));
+  const counter = opened.use(await RunCounter.open(device, files));
   const { bytesFree } = device.info();
   if (counter.weights > bytesFree)
     throw new TamiasError(
       "does_not_fit",
       `${name} needs ${megabytes(counter.weights)} of memory for its weights alone; the device has ${megabytes(bytesFree)}.`,
     );
-  const family = opened.use(await kind.load(ops, folder));
+  const family = opened.use(await files.load(ops));
   return new Tamias(name, device, { family, ops, maskOps }, counter, opened.move());
 }
 

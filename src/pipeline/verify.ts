@@ -65,7 +65,8 @@ export async function verifyFolder(
 
 /** The denoising loop from given noise and text states, comparing the latents after every step, and the pictures. */
 async function repeatRun(ops: Ops, kind: FamilyKind, folder: string, golden: Golden): Promise<OutputError[]> {
-  using family = await kind.load(ops, folder, { text: false });
+  const files = await kind.open(folder, { text: false });
+  using family = await files.load(ops);
   const run = await family.goldenRun(golden);
   const layout = layOutTokens(run.grid);
   const steps = run.bySteps.shape[0] ?? 0;

@@ -37,7 +37,10 @@ const UNGUIDED_DEFAULTS: RequestDefaults = { steps: 4, guidance: null };
 export const flux: FamilyKind = {
   pipeline: "FluxPipeline",
   title: "FLUX.1 (text to image)",
-  load: (ops, folder, { text } = { text: true }) => FluxFamily.load(ops, folder, text),
+  async open(folder, { text } = { text: true }) {
+    const files = await openFiles(folder, text);
+    return { load: (ops) => FluxFamily.load(ops, files) };
+  },
   goldenParts,
 };
 
@@ -61,17 +64,14 @@ class FluxFamily implements Family {
   readonly #parts: Parts;
   readonly #loaded: DisposableStack;
 
-  static async load(ops: Ops, folder: string, withText: boolean): Promise<FluxFamily> {
-    // All headers are read before the first weight.
-    const text = withText ? await openText(folder) : undefined;
-    const [transformer, autoencoder, sampler] = await Promise.all([
-      openCheckpoint(join(folder, "transformer")),
-      openCheckpoint(join(folder, "vae")),
-      FlowMatchEuler.open(join(folder, "scheduler")),
-    ]);
+  static async load(ops: Ops, { text, transformer, autoencoder, sampler }: Files): Promise<FluxFamily> {
     using loading = new DisposableStack();
     const parts: Parts = {
-      text: text && (await loadText(ops, text, loading)),
+      text: text && {
+        ...text,
+        clip: loading.use(ClipTextModel.load(ops, text.clip)),
+        t5: loading.use(await T5Encoder.load(ops, text.t5)),
+      },
       transformer: loading.use(FluxTransformer.load(ops, transformer)),
       autoencoder: loading.use(AutoencoderKL.load(ops, autoencoder)),
       sampler,
@@ -155,8 +155,20 @@ class FluxFamily implements Family {
   }
 }
 
-/** Headers, configurations and tokenizers of the text encoders. */
-async function openText(folder: string) {
+type Files = Awaited<ReturnType<typeof openFiles>>;
+
+async function openFiles(folder: string, withText: boolean) {
+  const checkpoint = (part: string) => openCheckpoint(join(folder, part));
+  const [text, transformer, autoencoder, sampler] = await Promise.all([
+    withText ? openTextFiles(folder) : undefined,
+    checkpoint("transformer"),
+    checkpoint("vae"),
+    FlowMatchEuler.open(join(folder, "scheduler")),
+  ]);
+  return { text, transformer, autoencoder, sampler };
+}
+
+async function openTextFiles(folder: string) {
   const [clip, t5, clipTokenizer, t5Tokenizer] = await Promise.all([
     openCheckpoint(join(folder, "text_encoder")),
     openCheckpoint(join(folder, "text_encoder_2")),
@@ -164,16 +176,4 @@ async function openText(folder: string) {
     TextTokenizer.open(join(folder, "tokenizer_2")),
   ]);
   return { clip, t5, clipTokenizer, t5Tokenizer };
-}
-
-async function loadText(
-  ops: Ops,
-  { clip, t5, ...tokenizers }: Awaited<ReturnType<typeof openText>>,
-  loading: DisposableStack,
-): Promise<TextParts> {
-  return {
-    clip: loading.use(ClipTextModel.load(ops, clip)),
-    t5: loading.use(await T5Encoder.load(ops, t5)),
-    ...tokenizers,
-  };
 }
