@@ -1,4 +1,6 @@
+import type { Inspection } from "../pipeline/inspect.ts";
 import type { OpenOptions, Tamias } from "../pipeline/open.ts";
+import type { GenerateOptions } from "../pipeline/options.ts";
 import type { Engine as ServedEngine } from "../server/engine.ts";
 
 /** Where text goes: standard output or standard error. */
@@ -26,6 +28,7 @@ export interface Engine {
   open(options: OpenOptions): Promise<OpenedModel>;
   /** Opens a model apart from this program's event loop, which a server needs for its clients. */
   openApart(options: OpenOptions): Promise<ServedEngine>;
+  inspectRun(options: Omit<OpenOptions, "pipeline">, request: GenerateOptions): Promise<Inspection>;
   verifyFolder(
     folder: string,
     options: { device: NonNullable<OpenOptions["device"]> },

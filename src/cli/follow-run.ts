@@ -23,6 +23,7 @@ export async function followRun(
     switch (event.type) {
       case "start":
         start = event;
+        for (const note of event.notes) progress.note(`note: ${note}`);
         progress.start(event);
         break;
       case "step":

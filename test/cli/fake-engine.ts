@@ -22,6 +22,9 @@ export function fakeEngine({ secondsPerStep = 0 }: { secondsPerStep?: number } =
       generate: (options) => generate(options, secondsPerStep),
       close: async () => {},
     }),
+    inspectRun: async () => {
+      throw new Error("This engine looks at no model.");
+    },
     verifyFolder: async () => [
       { part: "clip", error: 2.5e-7, tolerance: 1e-4, ok: true },
       { part: "transformer", error: 3.1e-3, tolerance: 1e-4, ok: false },

@@ -2,7 +2,7 @@ import { Argument, Command, Option } from "commander";
 import type { StepEvent, TraceEvent } from "../../pipeline/events.ts";
 import { hiddenShare } from "../../pipeline/hidden-share.ts";
 import { findModel } from "../../pipeline/models.ts";
-import { checkOptions, DEFAULT_POLICY, type GenerateOptions, requestLimits } from "../../pipeline/options.ts";
+import { checkOptions, type GenerateOptions, requestLimits } from "../../pipeline/options.ts";
 import type { OpenOptions } from "../../pipeline/open.ts";
 import type { CliContext } from "../context.ts";
 import { deviceOption } from "../device-option.ts";
@@ -11,60 +11,36 @@ import { followRun } from "../follow-run.ts";
 import { duration, percent } from "../format.ts";
 import { makeReport } from "../generate-report.ts";
 import { readVocabulary, unknownWords, type Vocabulary } from "../../pipeline/known-words.ts";
-import { decimalNumber, wholeNumber } from "../number-option.ts";
+import { needsReport } from "../needs-report.ts";
+import { wholeNumber } from "../number-option.ts";
 import { checkOutputs, Outputs, type OutputPaths } from "../outputs.ts";
 import { readPolicy } from "../policy-option.ts";
 import { makeProgress, type Progress } from "../progress.ts";
+import { type RunArguments, withRunOptions } from "../run-options.ts";
 import { untilAborted } from "../../pipeline/until-aborted.ts";
 
-interface GenerateArguments extends OutputPaths {
+interface GenerateArguments extends OutputPaths, RunArguments {
   readonly model: string;
-  readonly policy: string;
-  readonly steps?: number;
-  readonly seed?: number;
-  readonly size?: number;
-  readonly width?: number;
-  readonly height?: number;
-  readonly guidance?: number;
   readonly device: NonNullable<OpenOptions["device"]>;
   readonly threads?: number;
   readonly pipeline?: NonNullable<OpenOptions["pipeline"]>;
   readonly previewEvery?: number;
+  readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
 
 /** `tamias generate PROMPT`: makes one picture. */
 export function generateCommand(context: CliContext, finish: (code: number) => void): Command {
-  const { steps, seed, guidance } = requestLimits;
-  const size = wholeNumber(requestLimits.side.least, requestLimits.side.most);
-  return new Command("generate")
+  const command = new Command("generate")
     .description("Make a picture from a prompt")
     .addArgument(new Argument("<prompt>", "what to draw"))
     .addOption(
       new Option("-m, --model <model>", "an embedded model, or a folder in diffusers format")
         .env("TAMIAS_MODEL")
         .default("acorn-image"),
-    )
-    .option("-p, --policy <policy>", "a policy's name, its settings as JSON, or a JSON file", DEFAULT_POLICY)
-    .option(
-      "--steps <number>",
-      "denoising steps; default: the model's own",
-      wholeNumber(steps.least, steps.most),
-    )
-    .option("--seed <number>", "start of the noise; default: random", wholeNumber(seed.least, seed.most))
-    .addOption(
-      new Option("--size <pixels>", "width and height; default: the model's own")
-        .argParser(size)
-        .conflicts(["width", "height"]),
-    )
-    .option("--width <pixels>", "width alone", size)
-    .option("--height <pixels>", "height alone", size)
-    .option(
-      "--guidance <scale>",
-      "how closely to follow the prompt",
-      decimalNumber(guidance.least, guidance.most),
-    )
+    );
+  return withRunOptions(command)
     .addOption(deviceOption())
     .option("--threads <number>", "CPU threads; default: all cores", wholeNumber(1, 1024))
     .addOption(
@@ -77,11 +53,12 @@ export function generateCommand(context: CliContext, finish: (code: number) => v
     .option(
       "--preview-every <steps>",
       "write an estimate of the picture every so many steps",
-      wholeNumber(1, steps.most),
+      wholeNumber(1, requestLimits.steps.most),
     )
     .option("--preview-dir <folder>", "where the estimates go; alone it means one after every step")
     .option("--heatmap <file.png>", "draw which columns were recomputed, by step and layer")
     .option("--trace <file.json>", "write when each op ran, for Perfetto or chrome://tracing")
+    .option("--dry-run", "say what the run would be and how much memory it would need, and make nothing")
     .option("--json", "print one JSON object on standard output")
     .option("-q, --quiet", "no progress")
     .action(async (prompt: string, options: GenerateArguments) => {
@@ -107,6 +84,7 @@ async function generate(prompt: string, options: GenerateArguments, context: Cli
   // Whatever can be known to fail is known before the weights are loaded.
   checkOptions(request);
   const model = await findModel(options.model);
+  if (options.dryRun) return dryRun(request, options, context);
   await checkOutputs(options);
 
   using progress = makeProgress(context.stderr, options.quiet === true);
@@ -145,6 +123,18 @@ async function generate(prompt: string, options: GenerateArguments, context: Cli
   if (files.previews.length > 0) progress.note(`estimates: ${files.previews[0]} … ${files.previews.at(-1)}`);
   context.stdout.write(`${files.picture}\n`);
   return exitCode.done;
+}
+
+/** Says what a run would be and need. It fails where the run would. */
+async function dryRun(
+  request: GenerateOptions,
+  { model, device, threads, json }: GenerateArguments,
+  { engine, stdout, stderr, signal }: CliContext,
+): Promise<number> {
+  const inspection = await untilAborted(engine.inspectRun({ model, device, threads }, request), signal);
+  for (const note of inspection.notes) stderr.write(`note: ${note}\n`);
+  stdout.write(json ? `${JSON.stringify(inspection, null, 2)}\n` : needsReport(inspection));
+  return inspection.fits ? exitCode.done : exitCode.failed;
 }
 
 /** What the second stream did, and how much of it beside the first. */

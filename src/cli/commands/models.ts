@@ -1,16 +1,21 @@
 import { Command } from "commander";
 import { TamiasError } from "../../../ffi/errors.ts";
 import { findModel, listModels } from "../../pipeline/models.ts";
+import type { OpenOptions } from "../../pipeline/open.ts";
 import type { CliContext } from "../context.ts";
+import { deviceOption } from "../device-option.ts";
 import { exitCode } from "../exit-code.ts";
 import { table } from "../format.ts";
 import { readVocabulary } from "../../pipeline/known-words.ts";
+import { needsReport } from "../needs-report.ts";
+import { readPolicy } from "../policy-option.ts";
+import { type RunArguments, withRunOptions } from "../run-options.ts";
 
 interface ModelsArguments {
   readonly json?: boolean;
 }
 
-/** `tamias models`: what there is; `tamias models words NAME`: what a model can draw. */
+/** `tamias models`: what there is; `words NAME`: what a model can draw; `inspect NAME`: what a run of it needs. */
 export function modelsCommand(context: CliContext, finish: (code: number) => void): Command {
   const models = new Command("models")
     .description("List the models that come with Tamias")
@@ -24,7 +29,45 @@ export function modelsCommand(context: CliContext, finish: (code: number) => voi
     .action(async (name: string, _own: ModelsArguments, command: Command) =>
       finish(await words(name, command.optsWithGlobals<ModelsArguments>(), context)),
     );
+  const inspect = models
+    .command("inspect")
+    .description("Say what a model is, and what a run of it needs, without loading it")
+    .argument("<model>", "a model's name or folder")
+    .addOption(deviceOption())
+    .option("--json", "print one JSON object on standard output");
+  withRunOptions(inspect).action(async (name: string, _own: InspectArguments, command: Command) =>
+    finish(await inspectModel(name, command.optsWithGlobals<InspectArguments>(), context)),
+  );
   return models;
+}
+
+interface InspectArguments extends ModelsArguments, RunArguments {
+  readonly device: NonNullable<OpenOptions["device"]>;
+}
+
+/** The words of the prompt matter to nothing that is told here. */
+const ANY_PROMPT = "anything";
+
+async function inspectModel(
+  name: string,
+  { device, json, size, width = size, height = size, policy: asked, ...run }: InspectArguments,
+  context: CliContext,
+): Promise<number> {
+  const { policy } = await readPolicy(asked);
+  const { steps, seed, guidance } = run;
+  const request = { prompt: ANY_PROMPT, width, height, steps, seed, guidance, policy };
+  const inspection = await context.engine.inspectRun({ model: name, device }, request);
+  if (json) {
+    context.stdout.write(`${JSON.stringify(inspection, null, 2)}\n`);
+    return exitCode.done;
+  }
+  const { model, family, sizes, defaults } = inspection;
+  const guided = defaults.guidance === null ? "no guidance" : `guidance ${defaults.guidance}`;
+  context.stdout.write(
+    `${model}: ${family}, made for ${sizes.native} x ${sizes.native} (sides in multiples of ${sizes.multiple}), ` +
+      `${defaults.steps} steps and ${guided} by default\n${needsReport(inspection)}`,
+  );
+  return exitCode.done;
 }
 
 async function list({ json }: ModelsArguments, context: CliContext): Promise<number> {

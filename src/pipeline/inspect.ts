@@ -1,0 +1,53 @@
+import { Device } from "../../ffi/index.ts";
+import type { PictureSizes, RequestDefaults } from "../models/family.ts";
+import type { Settings } from "./events.ts";
+import { findModel } from "./models.ts";
+import { type Needs, RunCounter } from "./needs.ts";
+import type { OpenOptions } from "./open.ts";
+import type { GenerateOptions } from "./options.ts";
+import { settleRequest } from "./request.ts";
+
+/** What a run would be, and need, on a device. */
+export interface Inspection {
+  readonly model: string;
+  readonly family: string;
+  readonly device: string;
+  readonly sizes: PictureSizes;
+  readonly defaults: RequestDefaults;
+  readonly settings: Settings;
+  readonly notes: readonly string[];
+  readonly needs: Needs;
+  /** Bytes of memory the device has free. */
+  readonly bytesFree: number;
+  readonly fits: boolean;
+}
+
+/**
+ * Settles a request and counts what it needs, without loading a weight.
+ * @throws TamiasError as `open` and `generate` do for what they find wrong before any work
+ */
+export async function inspectRun(
+  { model, device: backend = "auto", index, threads }: Omit<OpenOptions, "pipeline">,
+  options: GenerateOptions,
+): Promise<Inspection> {
+  const { name, family, folder, kind } = await findModel(model);
+  const files = await kind.open(folder);
+  using device = await Device.open({ backend, index, threads });
+  using counter = await RunCounter.open(device, files);
+  const { sizes, defaults } = counter.family;
+  const { settings, notes, ...request } = settleRequest(name, counter.family, options);
+  const needs = await counter.needs({ settings, notes, ...request });
+  const { bytesFree, name: deviceName } = device.info();
+  return {
+    model: name,
+    family,
+    device: deviceName,
+    sizes,
+    defaults,
+    settings,
+    notes,
+    needs,
+    bytesFree,
+    fits: needs.most <= bytesFree,
+  };
+}
