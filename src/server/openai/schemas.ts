@@ -64,7 +64,11 @@ export function generationsSchema(engine: Engine, settings: ServerSettings) {
       user: z.string().max(512).nullish().meta({ description: "taken and ignored" }),
       seed: seed.nullable(),
       num_inference_steps: steps.nullish(),
-      guidance_scale: guidance.nullable(),
+      // This dialect has no place to say that it is not used.
+      guidance_scale:
+        engine.defaults.guidance === null
+          ? z.null({ error: `${engine.model} takes no guidance` }).optional()
+          : guidance.nullable(),
       policy: policy.nullish(),
     })
     .meta({ id: "ImageGenerationRequest" });
