@@ -128,6 +128,7 @@ export class FluxPipeline implements Disposable {
     const ops = this.#ops;
     const transformer = this.#transformer;
     using scratch = new DisposableStack();
+    for (const { memory } of this.#sideOps ? [ops, this.#sideOps] : [ops]) scratch.defer(() => memory.trim());
     const keep = (tensor: DeviceTensor) => scratch.use(tensor);
 
     const text = this.#encode(settings.prompt, keep);
