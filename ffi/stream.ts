@@ -53,8 +53,7 @@ export class Stream implements Disposable {
     if (status === Status.workspace) {
       const needed = new Uint8Array(8);
       library.call("tamias_stream_workspace_needed", this.handle, needed);
-      const bytes = new DataView(needed.buffer).getBigUint64(0, true);
-      this.device.orAfterShortage(() => library.call("tamias_stream_reserve", this.handle, bytes));
+      this.reserve(new DataView(needed.buffer).getBigUint64(0, true));
       status = call();
     }
     if (status !== Status.ok) throw library.error(name, status);
@@ -97,6 +96,12 @@ export class Stream implements Disposable {
     const spans = this.#recorder?.take(origin) ?? [];
     this.stopSpans();
     return spans;
+  }
+
+  /** Grows the workspace to at least so many bytes, or gives it up: 0. Waits for the stream. */
+  reserve(bytes: number | bigint): void {
+    this.untilIssued(this.position);
+    this.device.orAfterShortage(() => this.device.library.call("tamias_stream_reserve", this.handle, bytes));
   }
 
   /** Blocks this thread until the queue is empty; throws if any of its work failed. */

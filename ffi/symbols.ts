@@ -54,7 +54,8 @@ export const symbols = {
   tamias_attention: ["u64", "tensor", "tensor", "tensor", "tensor?", "f32", "i32", "tensor", "tensor?"],
 
   tamias_conv2d: ["u64", "tensor", "tensor", "tensor?", "i32", "i32", "i32", "i32", "i32", "tensor"],
-  tamias_group_norm: ["u64", "tensor", "i32", "tensor?", "tensor?", "f32", "i32", "tensor"],
+  tamias_group_norm: ["u64", "tensor", "i32", "tensor?", "tensor?", "tensor?", "f32", "i32", "tensor"],
+  tamias_group_moments: ["u64", "tensor", "i32", "tensor"],
   tamias_upsample_nearest: ["u64", "tensor", "i32", "tensor"],
   tamias_image_rgb8: ["u64", "tensor", "tensor"],
 

@@ -150,7 +150,7 @@ TAMIAS_API int32_t tamias_stream_destroy(uint64_t stream);
 /* Waits for all work queued so far; TAMIAS_DEVICE if any of it failed (the failure is then cleared). */
 TAMIAS_API int32_t tamias_stream_synchronize(uint64_t stream);
 
-/* Grows the workspace to at least `bytes` (waits for the stream first). */
+/* Grows the workspace to at least `bytes` (waits for the stream first); 0 gives it up. */
 TAMIAS_API int32_t tamias_stream_reserve(uint64_t stream, uint64_t bytes);
 
 /* Workspace bytes wanted by the last call on this stream that returned TAMIAS_WORKSPACE. */
@@ -262,10 +262,17 @@ TAMIAS_API int32_t tamias_conv2d(uint64_t stream, const tamias_tensor* x, const 
                                  const tamias_tensor* bias, int32_t stride, int32_t pad_top, int32_t pad_bottom,
                                  int32_t pad_left, int32_t pad_right, const tamias_tensor* out);
 
-/* Normalises each group of channels, then weight, bias ([channels], optional) and activation. May be in place. */
+/* Normalises each group of channels, then weight, bias ([channels], optional) and activation. May be in place. moments:
+ * optional, the statistics to normalise with where x is a part of a picture (NULL: x's own). */
 TAMIAS_API int32_t tamias_group_norm(uint64_t stream, const tamias_tensor* x, int32_t groups,
-                                     const tamias_tensor* weight, const tamias_tensor* bias, float epsilon,
-                                     int32_t activation, const tamias_tensor* out);
+                                     const tamias_tensor* moments, const tamias_tensor* weight,
+                                     const tamias_tensor* bias, float epsilon, int32_t activation,
+                                     const tamias_tensor* out);
+
+/* Adds what x has to the statistics of each group of channels. moments: F32 contiguous [batch, groups, 3]: number of
+ * elements, their mean, and the sum of their squared distances from it; zeros before the first part of a picture. */
+TAMIAS_API int32_t tamias_group_moments(uint64_t stream, const tamias_tensor* x, int32_t groups,
+                                        const tamias_tensor* moments);
 
 /* Nearest-neighbour up-sampling by whole factor: out [batch, channels, height * factor, width * factor]. */
 TAMIAS_API int32_t tamias_upsample_nearest(uint64_t stream, const tamias_tensor* x, int32_t factor,

@@ -337,7 +337,7 @@ class Feature {
   /** Group norm and SiLU. */
   normalise({ groups, weights }: Norm): Feature {
     return this.#next(this.tensor.shape, (out) =>
-      this.ops.groupNorm(this.tensor, groups, weights, EPSILON, out, "silu"),
+      this.ops.groupNorm(this.tensor, groups, weights, EPSILON, out, { activation: "silu" }),
     );
   }
 

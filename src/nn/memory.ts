@@ -1,12 +1,13 @@
-import { Allocation, type Device, DeviceTensor, type DType, dtypes } from "../../ffi/index.ts";
+import { Allocation, type Device, DeviceTensor, type DType, dtypes, type Stream } from "../../ffi/index.ts";
 import { checkShape, elementCount } from "../../ffi/tensor.ts";
 import { Pool } from "./pool.ts";
 
 /**
- * Gives tensors by how long they live: temporaries of one stream, and what lasts a run. Both come from pools, which go
- * back to the device at `trim`, or when it has no memory left.
+ * The memory that one stream works with, given by how long it lives: temporaries, and what lasts a run. Both come from
+ * pools, which go back to the device at `trim`, or when it has no memory left.
  */
 export class Memory implements Disposable {
+  readonly #stream: Stream;
   readonly #device: Device;
   readonly #activationType: DType;
   readonly #temporaries: Pool;
@@ -17,7 +18,9 @@ export class Memory implements Disposable {
   /** Persistent memory that was disposed while work given to the device before may still use it. */
   #retired: Allocation[] = [];
 
-  constructor(device: Device, activationType: DType) {
+  constructor(stream: Stream, activationType: DType) {
+    const { device } = stream;
+    this.#stream = stream;
     this.#device = device;
     this.#activationType = activationType;
     this.#temporaries = new Pool(device);
@@ -75,11 +78,12 @@ export class Memory implements Disposable {
     return this.#temporaries.bytesInUse + this.#persistent.bytesInUse - retired;
   }
 
-  /** Gives the device what no tensor uses. Waits for it. Meant for the end of a run. */
+  /** Gives the device what no tensor uses, and the stream's workspace. Waits for it. Meant for the end of a run. */
   trim(): void {
     this.#reclaim();
     this.#persistent.trim();
     this.#temporaries.trim();
+    this.#stream.reserve(0);
   }
 
   /** Frees all memory. Its tensors must not be used any more. */

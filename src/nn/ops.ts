@@ -41,7 +41,7 @@ export class Ops implements Disposable {
 
   constructor(stream: Stream) {
     this.stream = stream;
-    this.memory = new Memory(stream.device, this.activationType);
+    this.memory = new Memory(stream, this.activationType);
   }
 
   /** The dtype activations have on this backend. */
@@ -179,9 +179,27 @@ export class Ops implements Disposable {
     { weight, bias }: Linear,
     epsilon: number,
     out: DeviceTensor,
-    activation: Activation = "identity",
+    {
+      activation = "identity",
+      moments = null,
+    }: { activation?: Activation; moments?: DeviceTensor | null } = {},
   ): void {
-    this.stream.queue("tamias_group_norm", x, groups, weight, bias, epsilon, activations[activation], out);
+    this.stream.queue(
+      "tamias_group_norm",
+      x,
+      groups,
+      moments,
+      weight,
+      bias,
+      epsilon,
+      activations[activation],
+      out,
+    );
+  }
+
+  /** Adds a part of a picture to the statistics of each group, F32 [batch, groups, 3], which begin as zeros. */
+  groupMoments(x: DeviceTensor, groups: number, moments: DeviceTensor): void {
+    this.stream.queue("tamias_group_moments", x, groups, moments);
   }
 
   upsampleNearest(x: DeviceTensor, factor: number, out: DeviceTensor): void {

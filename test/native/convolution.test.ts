@@ -105,6 +105,14 @@ native.test("convolutions of any kernel, stride and padding", (bench) => {
   }
 });
 
+native.test("pictures that are convolved in bands of rows", (bench) => {
+  const { random } = bench;
+  for (const stride of [1, 2]) {
+    const pad = { top: random.integer(0, 2), bottom: random.integer(0, 2), left: 1, right: 1 };
+    check(bench, { kernel: [3, 3], stride, pad }, [1, 3, 900 + random.integer(0, 9), 3000], 4);
+  }
+});
+
 native.test("a picture whose padding is larger than itself", (bench) => {
   check(bench, { kernel: [3, 3], stride: 1, pad: same(4) }, [1, 3, 1, 1], 5);
 });
@@ -131,6 +139,7 @@ native.test("group norm with any groups and activation, and in place", (bench) =
           "tamias_group_norm",
           x.tensor,
           groups,
+          null,
           weight?.tensor ?? null,
           bias?.tensor ?? null,
           epsilon,
@@ -149,8 +158,46 @@ native.test("group norm with any groups and activation, and in place", (bench) =
 native.test("group norm keeps its precision far from zero", (bench) => {
   const x = bench.uniform([1, 4, 30, 31], 500, 501);
   const out = bench.output([1, 4, 30, 31]);
-  bench.call("tamias_group_norm", x.tensor, 2, null, null, 1e-6, 0, out.tensor);
+  bench.call("tamias_group_norm", x.tensor, 2, null, null, null, 1e-6, 0, out.tensor);
   expectClose(out.read(), groupNorm(x.values, 2, Math.fround(1e-6), {}), 1e-3, "values around 500");
+});
+
+native.test("a picture's parts, measured one by one, are normalised as its whole is", (bench) => {
+  const { random } = bench;
+  for (const dtype of bench.activationTypes)
+    for (let round = 0; round < 6; round++) {
+      const groups = random.integer(1, 4);
+      const [batch, channels, height, width] = [2, groups * random.integer(1, 4), 24, 16] as const;
+      const x = bench.uniform([batch, channels, height, width], 3, 5, { dtype });
+      const expected = groupNorm(x.values, groups, Math.fround(1e-6), { activation: 1 });
+      const cuts = [0, random.integer(1, 11), random.integer(12, 23), height];
+      const moments = bench.input(new Values([batch, groups, 3]));
+      const parts = cuts.slice(1).map((to, at) => {
+        const from = cuts[at]!;
+        const rows = Values.build([batch, channels, to - from, width], (n = 0, c = 0, y = 0, z = 0) =>
+          x.values.at(n, c, from + y, z),
+        );
+        return { from, to, rows: bench.input(rows, { dtype }) };
+      });
+      for (const { rows } of parts) bench.call("tamias_group_moments", rows.tensor, groups, moments.tensor);
+      for (const { from, to, rows } of parts) {
+        bench.call(
+          "tamias_group_norm",
+          rows.tensor,
+          groups,
+          moments.tensor,
+          null,
+          null,
+          1e-6,
+          1,
+          rows.tensor,
+        );
+        const wanted = Values.build(rows.values.shape, (n = 0, c = 0, y = 0, z = 0) =>
+          expected.at(n, c, from + y, z),
+        );
+        expectClose(rows.read(), wanted, tolerance(dtype), `${dtype} rows ${from} to ${to - 1}`);
+      }
+    }
 });
 
 native.test("up-sampling repeats pixels", (bench) => {
@@ -207,7 +254,7 @@ native.test("a group of one value is its bias, then the activation", (bench) => 
   const x = bench.normal([1, 3, 1, 1]);
   const out = bench.output([1, 3, 1, 1]);
   const bias = bench.normal([3]);
-  bench.call("tamias_group_norm", x.tensor, 3, null, bias.tensor, 1e-6, 1, out.tensor);
+  bench.call("tamias_group_norm", x.tensor, 3, null, null, bias.tensor, 1e-6, 1, out.tensor);
   const expected = bias.values.map((value) => activate(1, value)).reshape(1, 3, 1, 1);
   // 1 / sqrt(epsilon) makes a thousand roundings of the difference to the mean.
   expectClose(out.read(), expected, 1e-3, "the bias alone");

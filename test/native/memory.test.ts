@@ -69,3 +69,44 @@ native.test("a write waits for the work before it, a read for all of it", (bench
     "after 20 rounds",
   );
 });
+
+native.test("a workspace can be given up, and comes back when an op asks for it", (bench) => {
+  const { device, stream } = bench;
+  const before = device.info().bytesAllocated;
+  const x = bench.normal([1, 8, 16, 16]);
+  const weight = bench.normal([8, 8, 3, 3]);
+  const out = bench.output([1, 8, 16, 16]);
+  const operands = device.info().bytesAllocated;
+  const results = [0, 1, 2].map(() => {
+    bench.call("tamias_conv2d", x.tensor, weight.tensor, null, 1, 1, 1, 1, 1, out.tensor);
+    const grown = device.info().bytesAllocated;
+    expect(grown).toBeGreaterThan(operands);
+    stream.reserve(0);
+    expect(device.info().bytesAllocated).toBe(operands);
+    return out.read();
+  });
+  expectEqual(results[1]!, results[0]!, "with a new workspace");
+  expectEqual(results[2]!, results[0]!, "with another");
+  expect(operands).toBeGreaterThan(before);
+});
+
+native.test("what is freed goes back to the system, whatever stays beside it", ({ device, stream }) => {
+  if (device.backend !== "cpu") return;
+  const resident = () => process.memoryUsage().rss;
+  const megabytes = 2 ** 20;
+  const fill = (bytes: number) => {
+    const memory = device.tensor("u8", [bytes]);
+    stream.queue("tamias_fill", 1, memory);
+    return memory;
+  };
+  const before = resident();
+  for (const size of [1.25, 3, 5, 40]) {
+    const tensors = Array.from({ length: 64 / Math.ceil(size) }, () => fill(size * megabytes));
+    stream.synchronize();
+    const bytes = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+    expect(resident() - before).toBeGreaterThan(0.9 * bytes);
+    using last = tensors.pop()!;
+    for (const tensor of tensors) tensor[Symbol.dispose]();
+    expect(resident() - before).toBeLessThan(last.bytes + 12 * megabytes);
+  }
+});

@@ -210,9 +210,12 @@ native.test("convolutions: shapes that do not fit", (bench) => {
   refused("tamias_conv2d", "out", x, weight, null, 2, 1, 1, 1, 1, f32(1, 4, 5, 6));
   refused("tamias_conv2d", "x", x.permute(0, 1, 3, 2), weight, null, 1, 1, 1, 1, 1, f32(1, 4, 6, 5));
   refused("tamias_conv2d", "weight|x|out", f32(1, 3, 2, 2), weight, null, 1, 0, 0, 0, 0, f32(1, 4, 1, 1));
-  refused("tamias_group_norm", "groups", x, 2, null, null, 1e-6, 0, f32(1, 3, 5, 6));
-  refused("tamias_group_norm", "weight", x, 3, f32(4), null, 1e-6, 0, f32(1, 3, 5, 6));
-  refused("tamias_group_norm", "out", x, 3, null, null, 1e-6, 0, f32(1, 3, 6, 5));
+  refused("tamias_group_norm", "groups", x, 2, null, null, null, 1e-6, 0, f32(1, 3, 5, 6));
+  refused("tamias_group_norm", "moments", x, 3, f32(1, 3, 2), null, null, 1e-6, 0, f32(1, 3, 5, 6));
+  refused("tamias_group_norm", "weight", x, 3, null, f32(4), null, 1e-6, 0, f32(1, 3, 5, 6));
+  refused("tamias_group_norm", "out", x, 3, null, null, null, 1e-6, 0, f32(1, 3, 6, 5));
+  refused("tamias_group_moments", "groups", x, 2, f32(1, 2, 3));
+  refused("tamias_group_moments", "moments", x, 3, f32(1, 3));
   refused("tamias_upsample_nearest", "out", x, 2, f32(1, 3, 10, 11));
   refused("tamias_image_rgb8", "x", f32(4, 5, 6), u8(5, 6, 4));
   refused("tamias_image_rgb8", "out", f32(3, 5, 6), u8(3, 5, 6));
@@ -315,7 +318,7 @@ native.test("empty tensors are no work, not mistakes", (bench) => {
     null,
   );
   bench.call("tamias_conv2d", f32(0, 3, 5, 5), f32(4, 3, 3, 3), null, 1, 1, 1, 1, 1, f32(0, 4, 5, 5));
-  bench.call("tamias_group_norm", f32(0, 4, 5, 5), 2, null, null, 1e-6, 0, f32(0, 4, 5, 5));
+  bench.call("tamias_group_norm", f32(0, 4, 5, 5), 2, null, null, null, 1e-6, 0, f32(0, 4, 5, 5));
   bench.call("tamias_upsample_nearest", f32(0, 4, 5, 5), 2, f32(0, 4, 10, 10));
   bench.call("tamias_image_rgb8", f32(3, 0, 5), u8(0, 5, 3));
   bench.call("tamias_select_top_k", f32(0, 2, 3, 4), 2, null, null, i32(0, 2, 3, 4), i32(0, 2, 3));

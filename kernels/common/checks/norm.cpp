@@ -1,6 +1,16 @@
 #include "norm.h"
 
 namespace tamias {
+namespace {
+
+constexpr int64_t kMoments = 3;  // count, mean, sum of squared distances
+
+void check_groups(const View& x, int32_t groups) {
+  if (groups >= 1 && x.size(1) % groups == 0) return;
+  refuse("groups is %d, which does not divide the %lld channels of x", groups, (long long)x.size(1));
+}
+
+}  // namespace
 
 LayerNormArguments::LayerNormArguments(const Op& op, const tamias_tensor* x_tensor, const tamias_tensor* weight_tensor,
                                        const tamias_tensor* bias_tensor, const tamias_tensor* scale_tensor,
@@ -71,11 +81,13 @@ NormRopeArguments::NormRopeArguments(const Op& op, const tamias_tensor* x_tensor
 }
 
 GroupNormArguments::GroupNormArguments(const Op& op, const tamias_tensor* x_tensor, int32_t groups,
-                                       const tamias_tensor* weight_tensor, const tamias_tensor* bias_tensor,
-                                       float epsilon, int32_t activation, const tamias_tensor* out_tensor)
+                                       const tamias_tensor* moments_tensor, const tamias_tensor* weight_tensor,
+                                       const tamias_tensor* bias_tensor, float epsilon, int32_t activation,
+                                       const tamias_tensor* out_tensor)
     : groups(groups), epsilon(epsilon), activation(activation) {
   x = op.input("x", x_tensor, kActivations, 4, 4);
   const int64_t channels = x.size(1);
+  moments = op.optional_input("moments", moments_tensor, kF32, 3, 3);
   weight = op.optional_input("weight", weight_tensor, kWeights, 1, 1);
   bias = op.optional_input("bias", bias_tensor, kWeights, 1, 1);
   out = op.output("out", out_tensor, kActivations, 4, 4);
@@ -84,13 +96,25 @@ GroupNormArguments::GroupNormArguments(const Op& op, const tamias_tensor* x_tens
   op.contiguous(out);
   op.shape(weight, {channels});
   op.shape(bias, {channels});
-  op.apart(out, {weight, bias});
+  check_groups(x, groups);
+  op.shape(moments, {x.size(0), groups, kMoments});
+  op.contiguous(moments);
+  op.apart(out, {moments, weight, bias});
   op.apart_or_same(out, {x});
   Op::epsilon(epsilon);
   Op::activation(activation);
-  if (groups < 1 || channels % groups != 0) {
-    refuse("groups is %d, which does not divide the %lld channels of x", groups, (long long)channels);
-  }
+}
+
+GroupMomentsArguments::GroupMomentsArguments(const Op& op, const tamias_tensor* x_tensor, int32_t groups,
+                                             const tamias_tensor* moments_tensor)
+    : groups(groups) {
+  x = op.input("x", x_tensor, kActivations, 4, 4);
+  moments = op.output("moments", moments_tensor, kF32, 3, 3);
+  op.contiguous(x);
+  check_groups(x, groups);
+  op.shape(moments, {x.size(0), groups, kMoments});
+  op.contiguous(moments);
+  op.apart(moments, {x});
 }
 
 }  // namespace tamias

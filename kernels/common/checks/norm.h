@@ -1,4 +1,4 @@
-// layer_norm, rms_norm, norm_rope, group_norm. x and out may be of different dtypes on CUDA.
+// layer_norm, rms_norm, norm_rope, group_norm, group_moments. x and out may be of different dtypes on CUDA.
 #pragma once
 
 #include "common/op.h"
@@ -37,13 +37,22 @@ struct NormRopeArguments {
 
 struct GroupNormArguments {
   View x, out;
+  View moments;       // optional
   View weight, bias;  // optional
   int32_t groups;
   float epsilon;
   int32_t activation;
 
-  GroupNormArguments(const Op& op, const tamias_tensor* x, int32_t groups, const tamias_tensor* weight,
-                     const tamias_tensor* bias, float epsilon, int32_t activation, const tamias_tensor* out);
+  GroupNormArguments(const Op& op, const tamias_tensor* x, int32_t groups, const tamias_tensor* moments,
+                     const tamias_tensor* weight, const tamias_tensor* bias, float epsilon, int32_t activation,
+                     const tamias_tensor* out);
+};
+
+struct GroupMomentsArguments {
+  View x, moments;
+  int32_t groups;
+
+  GroupMomentsArguments(const Op& op, const tamias_tensor* x, int32_t groups, const tamias_tensor* moments);
 };
 
 }  // namespace tamias

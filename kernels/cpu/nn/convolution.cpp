@@ -1,10 +1,13 @@
-// conv2d by oneDNN, in the blocked layouts it prefers. Weights are reordered in every call: it costs little beside the
+// conv2d by oneDNN, in the blocked layouts it prefers, in bands of rows, so that the copies in those layouts need little
+// memory and stay in the caches. Weights are reordered in every call: it costs little beside the
 // convolution, and no copy can go stale.
 #include <dnnl.hpp>
 #include <omp.h>
 
 #include <algorithm>
+#include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "../common/convert.h"
 #include "common/checks/picture.h"
@@ -15,8 +18,17 @@ namespace {
 
 using dnnl::memory;
 
+constexpr auto kFloat = memory::data_type::f32;
+constexpr auto kAny = memory::format_tag::any;
+
+// Primitives that oneDNN keeps, of all shapes: those of one size of pictures, or two. It would keep 1024, of 40 KB each.
+constexpr int kMostPrimitives = 128;
+
 const dnnl::engine& engine() {
-  static const dnnl::engine& cpu = *new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  static const dnnl::engine& cpu = []() -> const dnnl::engine& {
+    dnnl::set_primitive_cache_capacity(kMostPrimitives);
+    return *new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  }();
   return cpu;
 }
 
@@ -32,7 +44,7 @@ class PlanningThreads {
   const int before_;
 };
 
-// A tensor in the caller's layout, and in oneDNN's where that differs.
+// A band of rows of a tensor in the caller's layout, and in oneDNN's where that differs.
 struct Operand {
   memory::desc ours;
   memory::desc theirs;
@@ -40,20 +52,22 @@ struct Operand {
   bool differs = false;
 
   Operand() = default;
-  Operand(memory::desc given, memory::desc wanted, Scratch& space) : ours(given), theirs(wanted) {
-    differs = ours != theirs;
-    if (differs) scratch = space.take(static_cast<int64_t>(theirs.get_size()));
-  }
+  Operand(memory::desc given, memory::desc wanted) : ours(given), theirs(wanted), differs(ours != theirs) {}
+
+  size_t scratch_bytes() const { return differs ? theirs.get_size() : 0; }
   memory inner(const Run& run, void* data) const {
     return memory(theirs, engine(), differs ? run.workspace + scratch : data);
   }
   memory outer(void* data) const { return memory(ours, engine(), data); }
 };
 
-dnnl::convolution_forward::primitive_desc plan(const memory::desc& source, const memory::desc& weights,
-                                               const memory::desc* bias, const memory::desc& destination,
+dnnl::convolution_forward::primitive_desc plan(const memory::dims& source_dims, const memory::dims& weight_dims,
+                                               const memory::desc* bias, const memory::dims& destination_dims,
                                                const memory::dims& strides, const memory::dims& before,
                                                const memory::dims& after) {
+  const memory::desc source(source_dims, kFloat, kAny);
+  const memory::desc weights(weight_dims, kFloat, kAny);
+  const memory::desc destination(destination_dims, kFloat, kAny);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   constexpr auto kind = dnnl::prop_kind::forward_inference;
@@ -72,6 +86,103 @@ dnnl::convolution_forward::primitive_desc plan(const memory::desc& source, const
 #endif
 }
 
+// A band's copies in oneDNN's layouts.
+constexpr int64_t kBandBytes = int64_t{32} << 20;
+
+memory::dims dims_of(const View& view) { return memory::dims(view.shape, view.shape + view.rank); }
+
+// Rows of a contiguous picture [batch, channels, height, width].
+memory::desc rows_of(const View& view, int64_t rows) {
+  const int64_t plane = view.size(2) * view.size(3);
+  return memory::desc({view.size(0), view.size(1), rows, view.size(3)}, kFloat,
+                      {view.size(1) * plane, plane, view.size(3), 1});
+}
+
+float* row_of(const View& view, int64_t row) { return view.f32() + row * view.size(3); }
+
+// One run of oneDNN: rows `out_first` and on of the result, from rows `in_first` and on of the picture.
+struct Band {
+  int64_t in_first, out_first;
+  dnnl::convolution_forward::primitive_desc planned;
+  Operand source, kernel, destination;
+};
+
+class BandedConvolution {
+ public:
+  BandedConvolution(const ConvolutionArguments& arguments, const memory::desc* bias, Scratch& space) {
+    const View& in = arguments.x;
+    const View& weight = arguments.weight;
+    const View& out = arguments.out;
+    const int64_t row_bytes = 4 * in.size(0) * (arguments.stride * in.size(1) * in.size(3) + out.size(1) * out.size(3));
+    const int64_t most_rows = std::clamp<int64_t>(kBandBytes / row_bytes, 1, out.size(2));
+    // Bands of nearly equal heights, so that few of them need a plan of their own. None may lie in the padding alone.
+    const bool is_whole = std::max(arguments.pad_top, arguments.pad_bottom) >= weight.size(2);
+    const int64_t count = is_whole ? 1 : (out.size(2) + most_rows - 1) / most_rows;
+    for (int64_t band = 0; band < count; ++band) {
+      const int64_t first = out.size(2) * band / count;
+      const int64_t rows = out.size(2) * (band + 1) / count - first;
+      const int64_t top = first * arguments.stride - arguments.pad_top;
+      const int64_t bottom =
+          count == 1 ? in.size(2) + arguments.pad_bottom : top + (rows - 1) * arguments.stride + weight.size(2);
+      const int64_t in_first = std::max<int64_t>(top, 0);
+      const int64_t in_end = std::min<int64_t>(bottom, in.size(2));
+      Band planned = {in_first, first, {}, {}, {}, {}};
+      planned.planned =
+          plan({in.size(0), in.size(1), in_end - in_first, in.size(3)}, dims_of(weight), bias,
+               {out.size(0), out.size(1), rows, out.size(3)}, {arguments.stride, arguments.stride},
+               {in_first - top, arguments.pad_left}, {bottom - in_end, arguments.pad_right});
+      planned.source = Operand(rows_of(in, in_end - in_first), planned.planned.src_desc());
+      planned.kernel = Operand(memory::desc(dims_of(weight), kFloat, memory::format_tag::abcd),
+                               planned.planned.weights_desc());
+      planned.destination = Operand(rows_of(out, rows), planned.planned.dst_desc());
+      bands_.push_back(planned);
+    }
+    take(space, [](Band& band) -> Operand* { return &band.source; });
+    take(space, [](Band& band) -> Operand* { return &band.kernel; });
+    take(space, [](Band& band) -> Operand* { return &band.destination; });
+    size_t most = 0;
+    for (const Band& band : bands_) most = std::max(most, band.planned.scratchpad_desc().get_size());
+    scratchpad_ = space.take(static_cast<int64_t>(most));
+  }
+
+  void run(const Run& run, const View& in, void* weight, const memory::desc& bias_description, float* bias,
+           const View& out) const {
+    dnnl::stream queue(engine());
+    const auto reorder = [&](memory from, memory to) { dnnl::reorder(from, to).execute(queue, from, to); };
+    for (size_t at = 0; at < bands_.size(); ++at) {
+      const auto& [in_first, out_first, planned, source, kernel, destination] = bands_[at];
+      memory source_memory = source.inner(run, row_of(in, in_first));
+      memory kernel_memory = kernel.inner(run, weight);
+      memory destination_memory = destination.inner(run, row_of(out, out_first));
+      if (source.differs) reorder(source.outer(row_of(in, in_first)), source_memory);
+      const bool is_laid_out = at > 0 && bands_[at - 1].kernel.theirs == kernel.theirs;
+      if (kernel.differs && !is_laid_out) reorder(kernel.outer(weight), kernel_memory);
+      std::unordered_map<int, memory> arguments = {
+          {DNNL_ARG_SRC, source_memory},
+          {DNNL_ARG_WEIGHTS, kernel_memory},
+          {DNNL_ARG_DST, destination_memory},
+          {DNNL_ARG_SCRATCHPAD, memory(planned.scratchpad_desc(), engine(), run.workspace + scratchpad_)}};
+      if (bias) arguments.emplace(DNNL_ARG_BIAS, memory(bias_description, engine(), bias));
+      dnnl::convolution_forward(planned).execute(queue, arguments);
+      if (destination.differs) reorder(destination_memory, destination.outer(row_of(out, out_first)));
+    }
+    queue.wait();
+  }
+
+ private:
+  // One piece of scratch memory for an operand of all bands.
+  template <class Pick>
+  void take(Scratch& space, Pick pick) {
+    size_t most = 0;
+    for (Band& band : bands_) most = std::max(most, pick(band)->scratch_bytes());
+    const size_t offset = space.take(static_cast<int64_t>(most));
+    for (Band& band : bands_) pick(band)->scratch = offset;
+  }
+
+  std::vector<Band> bands_;
+  size_t scratchpad_ = 0;
+};
+
 }  // namespace
 
 extern "C" int32_t tamias_conv2d(uint64_t stream, const tamias_tensor* x, const tamias_tensor* weight,
@@ -85,27 +196,15 @@ extern "C" int32_t tamias_conv2d(uint64_t stream, const tamias_tensor* x, const 
     const View& result = arguments.out;
     if (result.empty()) return;
 
-    const auto dims_of = [](const View& view) { return memory::dims(view.shape, view.shape + view.rank); };
-    constexpr auto kFloat = memory::data_type::f32;
-    constexpr auto kAny = memory::format_tag::any;
     Scratch scratch;
     const F32Rows bias_row(biases, scratch);
     const bool widen = weights.dtype != TAMIAS_F32;
     const size_t wide_weights = widen ? scratch.floats(weights.elements()) : 0;
     const memory::desc bias_description({weights.size(0)}, kFloat, memory::format_tag::a);
-    dnnl::convolution_forward::primitive_desc planned;
-    Operand source, kernel, destination;
-    size_t scratchpad = 0;
     const PlanningThreads planning(op.device().threads());
+    std::shared_ptr<const BandedConvolution> convolution;
     try {
-      planned = plan(memory::desc(dims_of(in), kFloat, kAny), memory::desc(dims_of(weights), kFloat, kAny),
-                     biases ? &bias_description : nullptr, memory::desc(dims_of(result), kFloat, kAny),
-                     {stride, stride}, {pad_top, pad_left}, {pad_bottom, pad_right});
-      constexpr auto kPlain = memory::format_tag::abcd;
-      source = Operand(memory::desc(dims_of(in), kFloat, kPlain), planned.src_desc(), scratch);
-      kernel = Operand(memory::desc(dims_of(weights), kFloat, kPlain), planned.weights_desc(), scratch);
-      destination = Operand(memory::desc(dims_of(result), kFloat, kPlain), planned.dst_desc(), scratch);
-      scratchpad = scratch.take(static_cast<int64_t>(planned.scratchpad_desc().get_size()));
+      convolution = std::make_shared<BandedConvolution>(arguments, biases ? &bias_description : nullptr, scratch);
     } catch (const dnnl::error& error) {
       fail(TAMIAS_UNSUPPORTED, "oneDNN cannot run x %s with weight %s: %s", in.shape_text().c_str(),
            weights.shape_text().c_str(), error.what());
@@ -113,7 +212,6 @@ extern "C" int32_t tamias_conv2d(uint64_t stream, const tamias_tensor* x, const 
     op.workspace(scratch);
 
     op.submit([=](const Run& run) {
-      dnnl::stream queue(engine());
       bias_row.unpack(run);
       void* weight_data = weights.data;
       if (widen) {
@@ -121,24 +219,8 @@ extern "C" int32_t tamias_conv2d(uint64_t stream, const tamias_tensor* x, const 
         convert_to_f32(weights.dtype, weights.data, weights.elements(), wide);
         weight_data = wide;
       }
-      memory source_memory = source.inner(run, in.data);
-      memory kernel_memory = kernel.inner(run, weight_data);
-      memory destination_memory = destination.inner(run, result.data);
-      const auto reorder = [&](memory from, memory to) { dnnl::reorder(from, to).execute(queue, from, to); };
-      if (source.differs) reorder(source.outer(in.data), source_memory);
-      if (kernel.differs) reorder(kernel.outer(weight_data), kernel_memory);
-      std::unordered_map<int, memory> arguments = {
-          {DNNL_ARG_SRC, source_memory},
-          {DNNL_ARG_WEIGHTS, kernel_memory},
-          {DNNL_ARG_DST, destination_memory},
-          {DNNL_ARG_SCRATCHPAD, memory(planned.scratchpad_desc(), engine(), run.workspace + scratchpad)}};
-      if (biases) {
-        float* bias_data = const_cast<float*>(bias_row.row(run, 0));
-        arguments.emplace(DNNL_ARG_BIAS, memory(bias_description, engine(), bias_data));
-      }
-      dnnl::convolution_forward(planned).execute(queue, arguments);
-      if (destination.differs) reorder(destination_memory, destination.outer(result.data));
-      queue.wait();
+      float* bias_data = biases ? const_cast<float*>(bias_row.row(run, 0)) : nullptr;
+      convolution->run(run, in, weight_data, bias_description, bias_data, result);
     });
   });
 }

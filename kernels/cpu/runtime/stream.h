@@ -37,6 +37,7 @@ class Stream {
   // The same, and then fails with TAMIAS_DEVICE if anything failed since the failure was last cleared.
   void check(bool clear);
 
+  // Grows the workspace, or gives it up: 0.
   void reserve(uint64_t bytes);
 
   // Fails with TAMIAS_WORKSPACE, and remembers the wish, unless the workspace holds that many bytes.
@@ -54,6 +55,9 @@ class Stream {
   // Runs `task` on this thread if the stream stands idle, and says whether it did.
   bool run_now_if_idle(const std::function<void()>& task);
 
+  // Puts another workspace in place, after the work queued so far.
+  void swap_workspace(char* memory, uint64_t bytes);
+
   void work();
   void stop(bool drop_queue);
 
@@ -67,7 +71,8 @@ class Stream {
   bool closed_ = false;
   std::string failure_;  // the first since it was last cleared
 
-  char* workspace_ = nullptr;
+  std::mutex reserve_mutex_;
+  char* workspace_ = nullptr;  // the thread's
   std::atomic<uint64_t> workspace_bytes_{0};
   std::atomic<uint64_t> workspace_needed_{0};
 

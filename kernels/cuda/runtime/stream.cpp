@@ -98,14 +98,17 @@ void Stream::check(bool clear) {
 }
 
 void Stream::reserve(uint64_t bytes) {
+  // No op is between its look at the workspace and its launch while it is given up.
+  std::unique_lock none_checks(device_->allocations().mutex, std::defer_lock);
+  if (bytes == 0) none_checks.lock();
   const std::lock_guard lock(mutex_);
   if (closed_) refuse("the stream has been destroyed");
-  if (bytes <= workspace_bytes_) return;
+  if (bytes > 0 && bytes <= workspace_bytes_) return;
   device_->enter();
   check_cuda(cudaStreamSynchronize(stream_), "waiting for the stream");
-  char* larger = static_cast<char*>(allocate_device_memory(bytes, "of workspace asked for"));
-  cudaFree(workspace_);
-  workspace_ = larger;
+  char* other = bytes > 0 ? static_cast<char*>(allocate_device_memory(bytes, "of workspace asked for")) : nullptr;
+  if (workspace_) cudaFree(workspace_);
+  workspace_ = other;
   workspace_bytes_ = bytes;
 }
 

@@ -39,6 +39,9 @@ __device__ Statistics merge_block(Statistics own) {
   return all;
 }
 
+// The moments of the ABI, [batch, groups, 3].
+static_assert(sizeof(Statistics) == 3 * sizeof(float));
+
 // kPack elements at a time: divides the length of a group.
 template <class T, int kPack>
 __global__ void __launch_bounds__(kThreads) piece_kernel(const T* x, int64_t group_elements, int64_t pieces,
@@ -76,23 +79,32 @@ __global__ void __launch_bounds__(kThreads) piece_kernel(const T* x, int64_t gro
   if (threadIdx.x == 0) statistics[blockIdx.x] = all;
 }
 
-// Leaves mean and 1 / standard deviation of each group in its first piece's place.
-__global__ void __launch_bounds__(kThreads) merge_kernel(Statistics* statistics, int64_t pieces, float epsilon) {
+// Leaves the statistics of each group in its first piece's place.
+__global__ void __launch_bounds__(kThreads) merge_kernel(Statistics* statistics, int64_t pieces) {
   Statistics* group = statistics + blockIdx.x * pieces;
   Statistics own = {0, 0, 0};
   for (int64_t piece = threadIdx.x; piece < pieces; piece += kThreads) own = merge(own, group[piece]);
   const Statistics all = merge_block(own);
-  if (threadIdx.x == 0) group[0] = {all.count, all.mean, rsqrtf(all.squares / all.count + epsilon)};
+  if (threadIdx.x == 0) group[0] = all;
+}
+
+// Adds the statistics that merge_kernel leaves to those of earlier parts, a thread each group.
+__global__ void __launch_bounds__(kThreads) accumulate_kernel(const Statistics* statistics, int64_t pieces,
+                                                              int64_t groups, Statistics* moments) {
+  const int64_t group = blockIdx.x * int64_t{kThreads} + threadIdx.x;
+  if (group < groups) moments[group] = merge(moments[group], statistics[group * pieces]);
 }
 
 template <class T, class Out, int kPack>
 __global__ void __launch_bounds__(kThreads)
     normalise_kernel(const T* x, Out* out, int64_t pixels, int64_t parts, int channels, int group_channels,
-                     int64_t pieces, const Statistics* statistics, Parameter weight, Parameter bias, int activation) {
+                     int64_t pieces, const Statistics* statistics, float epsilon, Parameter weight, Parameter bias,
+                     int activation) {
   const int64_t plane = blockIdx.x / parts;
   const int64_t channel = plane % channels;
   const Statistics& group = statistics[plane / group_channels * pieces];
-  const float gain = group.squares * (weight.data ? parameter_at(weight, channel) : 1.0f);
+  const float factor = rsqrtf(group.squares / group.count + epsilon);
+  const float gain = factor * (weight.data ? parameter_at(weight, channel) : 1.0f);
   const float shift = parameter_at(bias, channel) - group.mean * gain;
   const int64_t first = blockIdx.x % parts * kPiece;
   const int count = static_cast<int>(min(kPiece, pixels - first));
@@ -113,51 +125,65 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-int64_t pieces_of(const GroupNormArguments& arguments) {
-  const View& x = arguments.x;
-  return (x.size(1) / arguments.groups * x.size(2) * x.size(3) + kPiece - 1) / kPiece;
+int64_t pieces_of(const View& x, int32_t groups) {
+  return (x.size(1) / groups * x.size(2) * x.size(3) + kPiece - 1) / kPiece;
 }
 
+// The statistics of each group of x, `pieces_of` apart.
+template <class T>
+void measure(const View& x, int32_t groups, Statistics* statistics, const Launch& launch) {
+  constexpr int kPack = sizeof(T) == 2 ? 8 : 4;
+  const int64_t pixels = x.size(2) * x.size(3);
+  const int64_t pieces = pieces_of(x, groups);
+  const int64_t all_groups = x.size(0) * groups;
+  const T* data = x.as<const T>();
+  const bool packed = pixels % kPack == 0 && aligned_for_packs<kPack>(data);
+  const auto piece = packed ? piece_kernel<T, kPack> : piece_kernel<T, 1>;
+  piece<<<static_cast<unsigned>(all_groups * pieces), kThreads, 0, launch.stream>>>(
+      data, x.size(1) / groups * pixels, pieces, statistics);
+  merge_kernel<<<static_cast<unsigned>(all_groups), kThreads, 0, launch.stream>>>(statistics, pieces);
+}
+
+// `pieces`: how far the statistics of two groups are apart.
 template <class T, class Out, int kPack>
-void normalise(const GroupNormArguments& arguments, const Statistics* statistics, const Launch& launch) {
+void normalise(const GroupNormArguments& arguments, const Statistics* statistics, int64_t pieces,
+               const Launch& launch) {
   const View& x = arguments.x;
   const int64_t planes = x.size(0) * x.size(1);
   const int64_t pixels = x.size(2) * x.size(3);
   const int64_t parts = (pixels + kPiece - 1) / kPiece;
   normalise_kernel<T, Out, kPack><<<static_cast<unsigned>(planes * parts), kThreads, 0, launch.stream>>>(
       x.as<const T>(), arguments.out.as<Out>(), pixels, parts, static_cast<int>(x.size(1)),
-      static_cast<int>(x.size(1) / arguments.groups), pieces_of(arguments), statistics, Parameter(arguments.weight),
-      Parameter(arguments.bias), arguments.activation);
+      static_cast<int>(x.size(1) / arguments.groups), pieces, statistics, arguments.epsilon,
+      Parameter(arguments.weight), Parameter(arguments.bias), arguments.activation);
 }
 
 template <class T, class Out>
 cudaError_t group_norm_typed(const GroupNormArguments& arguments, const Launch& launch) {
   constexpr int kPack = sizeof(T) == 2 ? 8 : 4;
   const View& x = arguments.x;
-  const int64_t pixels = x.size(2) * x.size(3);
-  const int64_t group_elements = x.size(1) / arguments.groups * pixels;
-  const int64_t groups = x.size(0) * arguments.groups;
-  const int64_t pieces = pieces_of(arguments);
-  const T* data = x.as<const T>();
-  const bool packed = pixels % kPack == 0 && aligned_for_packs<kPack>(data) &&
-                      aligned_for_packs<kPack>(arguments.out.as<Out>());
-  auto* statistics = reinterpret_cast<Statistics*>(launch.workspace);
-  const auto piece = packed ? piece_kernel<T, kPack> : piece_kernel<T, 1>;
-  piece<<<static_cast<unsigned>(groups * pieces), kThreads, 0, launch.stream>>>(data, group_elements, pieces,
-                                                                               statistics);
-  merge_kernel<<<static_cast<unsigned>(groups), kThreads, 0, launch.stream>>>(statistics, pieces, arguments.epsilon);
-  if (packed) {
-    normalise<T, Out, kPack>(arguments, statistics, launch);
+  const Statistics* statistics = reinterpret_cast<const Statistics*>(launch.workspace);
+  int64_t pieces = pieces_of(x, arguments.groups);
+  if (arguments.moments) {
+    statistics = reinterpret_cast<const Statistics*>(arguments.moments.data);
+    pieces = 1;
   } else {
-    normalise<T, Out, 1>(arguments, statistics, launch);
+    measure<T>(x, arguments.groups, reinterpret_cast<Statistics*>(launch.workspace), launch);
+  }
+  const bool packed = x.size(2) * x.size(3) % kPack == 0 && aligned_for_packs<kPack>(x.as<const T>()) &&
+                      aligned_for_packs<kPack>(arguments.out.as<Out>());
+  if (packed) {
+    normalise<T, Out, kPack>(arguments, statistics, pieces, launch);
+  } else {
+    normalise<T, Out, 1>(arguments, statistics, pieces, launch);
   }
   return cudaGetLastError();
 }
 
 }  // namespace
 
-int64_t group_norm_scratch_bytes(const GroupNormArguments& arguments) {
-  return arguments.x.size(0) * arguments.groups * pieces_of(arguments) * static_cast<int64_t>(sizeof(Statistics));
+int64_t group_moments_scratch_bytes(const View& x, int32_t groups) {
+  return x.size(0) * groups * pieces_of(x, groups) * static_cast<int64_t>(sizeof(Statistics));
 }
 
 cudaError_t group_norm(const GroupNormArguments& arguments, const Launch& launch) {
@@ -168,6 +194,20 @@ cudaError_t group_norm(const GroupNormArguments& arguments, const Launch& launch
   }
   return out_bf16 ? group_norm_typed<float, __nv_bfloat16>(arguments, launch)
                   : group_norm_typed<float, float>(arguments, launch);
+}
+
+cudaError_t group_moments(const GroupMomentsArguments& arguments, const Launch& launch) {
+  const View& x = arguments.x;
+  auto* statistics = reinterpret_cast<Statistics*>(launch.workspace);
+  if (x.dtype == TAMIAS_BF16) {
+    measure<__nv_bfloat16>(x, arguments.groups, statistics, launch);
+  } else {
+    measure<float>(x, arguments.groups, statistics, launch);
+  }
+  const int64_t groups = x.size(0) * arguments.groups;
+  accumulate_kernel<<<static_cast<unsigned>((groups + kThreads - 1) / kThreads), kThreads, 0, launch.stream>>>(
+      statistics, pieces_of(x, arguments.groups), groups, reinterpret_cast<Statistics*>(arguments.moments.data));
+  return cudaGetLastError();
 }
 
 }  // namespace tamias

@@ -1,4 +1,4 @@
-// group_norm, upsample_nearest, image_rgb8.
+// group_norm, group_moments, upsample_nearest, image_rgb8.
 #include "picture.h"
 
 #include "runtime/check.h"
@@ -6,15 +6,28 @@
 using namespace tamias;
 
 extern "C" int32_t tamias_group_norm(uint64_t stream, const tamias_tensor* x, int32_t groups,
-                                     const tamias_tensor* weight, const tamias_tensor* bias, float epsilon,
-                                     int32_t activation, const tamias_tensor* out) {
+                                     const tamias_tensor* moments, const tamias_tensor* weight,
+                                     const tamias_tensor* bias, float epsilon, int32_t activation,
+                                     const tamias_tensor* out) {
   return run_op("group_norm", stream, [&](Op& op) {
-    const GroupNormArguments arguments(op, x, groups, weight, bias, epsilon, activation, out);
+    const GroupNormArguments arguments(op, x, groups, moments, weight, bias, epsilon, activation, out);
     if (arguments.out.empty()) return;
     Scratch scratch;
-    const size_t statistics = scratch.take(group_norm_scratch_bytes(arguments));
+    const size_t statistics = arguments.moments ? 0 : scratch.take(group_moments_scratch_bytes(arguments.x, groups));
     op.workspace(scratch);
     op.submit([=](const Run& run) { check_cuda(group_norm(arguments, run.launch(statistics)), "normalising"); });
+  });
+}
+
+extern "C" int32_t tamias_group_moments(uint64_t stream, const tamias_tensor* x, int32_t groups,
+                                        const tamias_tensor* moments) {
+  return run_op("group_moments", stream, [&](Op& op) {
+    const GroupMomentsArguments arguments(op, x, groups, moments);
+    if (arguments.x.empty()) return;
+    Scratch scratch;
+    const size_t statistics = scratch.take(group_moments_scratch_bytes(arguments.x, groups));
+    op.workspace(scratch);
+    op.submit([=](const Run& run) { check_cuda(group_moments(arguments, run.launch(statistics)), "measuring"); });
   });
 }
 

@@ -11,8 +11,9 @@
 
 namespace tamias {
 
-int64_t group_norm_scratch_bytes(const GroupNormArguments& arguments);
+int64_t group_moments_scratch_bytes(const View& x, int32_t groups);
 cudaError_t group_norm(const GroupNormArguments& arguments, const Launch& launch);
+cudaError_t group_moments(const GroupMomentsArguments& arguments, const Launch& launch);
 
 cudaError_t upsample_nearest(const UpsampleArguments& arguments, const Launch& launch);
 cudaError_t image_rgb8(const ImageArguments& arguments, const Launch& launch);

@@ -155,11 +155,13 @@ export function validCalls(world: World): Record<SymbolName, () => ValidCall> {
         pad_right: [-1, -(2 ** 31), 2 ** 31 - 1],
       }),
     tamias_group_norm: () =>
-      op([f32(1, 6, 4, 4), 3, f32(6), f32(6), 1e-6, 1, f32(1, 6, 4, 4)], {
+      op([f32(1, 6, 4, 4), 3, f32(1, 3, 3), f32(6), f32(6), 1e-6, 1, f32(1, 6, 4, 4)], {
         groups: [0, -1, 4, 7, 2 ** 31 - 1],
         epsilon,
         activation,
       }),
+    tamias_group_moments: () =>
+      op([f32(1, 6, 4, 4), 3, f32(1, 3, 3)], { groups: [0, -1, 4, 7, 2 ** 31 - 1] }),
     tamias_upsample_nearest: () =>
       op([f32(1, 2, 3, 4), 2, f32(1, 2, 6, 8)], { factor: [0, -1, 2 ** 31 - 1, -(2 ** 31)] }),
     tamias_image_rgb8: () => op([f32(3, 4, 5), world.tensor([4, 5, 3], "u8")]),
