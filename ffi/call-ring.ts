@@ -1,4 +1,4 @@
-import { TamiasError } from "./errors.ts";
+import { inOrder, TamiasError } from "./errors.ts";
 import type { NativeArgument } from "./runtime/adapter.ts";
 import { type SymbolName, symbols } from "./symbols.ts";
 import { DESCRIPTOR_BYTES } from "./tensor.ts";
@@ -8,6 +8,8 @@ const SLOT_BYTES = 2048;
 const ARGUMENT_BYTES = 8 + DESCRIPTOR_BYTES;
 const HEADER_BYTES = 2048;
 const MESSAGE_START = 64;
+/** Longer ones would be cut in the middle of their JSON. */
+const MAX_MESSAGE_CHARACTERS = 300;
 /** A thread that has not come forward for so long is taken for dead. */
 const PATIENCE_MILLISECONDS = 60_000;
 
@@ -73,13 +75,17 @@ export class CallRing {
    * @throws TamiasError what one of them failed with
    */
   untilDone(count: number): void {
+    this.#wait(count);
+    this.#throwFailure();
+  }
+
+  #wait(count: number): void {
     for (;;) {
       const done = Atomics.load(this.#words, DONE);
-      if (((done - count) | 0) >= 0) break;
+      if (((done - count) | 0) >= 0) return;
       if (Atomics.wait(this.#words, DONE, done, PATIENCE_MILLISECONDS) === "timed-out")
-        throw new TamiasError("internal", "The thread that makes this stream's calls does not answer.");
+        throw new TamiasError("device_failed", "The thread that makes this stream's calls does not answer.");
     }
-    this.#throwFailure();
   }
 
   // ---- the reader
@@ -155,19 +161,23 @@ export class CallRing {
   }
 
   #fail(error: unknown): void {
+    // The first failure is the one to be told: nothing after it is made but commands.
+    if (Atomics.load(this.#words, FAILED) !== 0) return;
+    const { first } = inOrder(error);
     const { code, message } =
-      error instanceof TamiasError ? error : { code: "internal", message: String(error) };
+      first instanceof TamiasError ? first : { code: "internal", message: String(first) };
     const text = new TextEncoder()
-      .encode(JSON.stringify({ code, message }))
+      .encode(JSON.stringify({ code, message: message.slice(0, MAX_MESSAGE_CHARACTERS) }))
       .subarray(0, HEADER_BYTES - MESSAGE_START - 4);
     this.#view.setUint32(MESSAGE_START, text.length, true);
     this.#bytes.set(text, MESSAGE_START + 4);
     Atomics.store(this.#words, FAILED, 1);
   }
 
-  /** The failure is told once; calls pushed until then have been left out. */
+  /** Tells a failure, once. Calls that were pushed before it is told are left out, however far they have come. */
   #throwFailure(): void {
     if (Atomics.load(this.#words, FAILED) === 0) return;
+    this.#wait(this.pushed);
     const length = this.#view.getUint32(MESSAGE_START, true);
     const text = new TextDecoder().decode(this.#bytes.slice(MESSAGE_START + 4, MESSAGE_START + 4 + length));
     Atomics.store(this.#words, FAILED, 0);

@@ -1,15 +1,20 @@
-import type { Device } from "./device.ts";
 import { TamiasError } from "./errors.ts";
-import type { Stream } from "./stream.ts";
+import type { NativeLibrary } from "./library.ts";
 import { Status } from "./symbols.ts";
+
+/** What an event needs of the device it was made on. */
+interface EventDevice {
+  readonly library: NativeLibrary;
+  readonly isClosed: boolean;
+}
 
 /** A mark in a stream that other streams, and the program, can wait for. */
 export class Event implements Disposable {
   #handle: bigint | undefined;
 
-  readonly device: Device;
+  readonly device: EventDevice;
 
-  constructor(device: Device, handle: bigint) {
+  constructor(device: EventDevice, handle: bigint) {
     this.device = device;
     this.#handle = handle;
   }
@@ -20,12 +25,12 @@ export class Event implements Disposable {
   }
 
   /** Marks what `stream` has been given so far. */
-  record(stream: Stream): void {
+  record(stream: { mark(event: Event): void }): void {
     stream.mark(this);
   }
 
   /** Lets later work of `stream` wait for the mark; the program goes on. */
-  holdBack(stream: Stream): void {
+  holdBack(stream: { waitFor(event: Event): void }): void {
     stream.waitFor(this);
   }
 

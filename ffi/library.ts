@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { TamiasError } from "./errors.ts";
-import { type NativeArgument, type NativeFunction, foreignRuntime } from "./runtime/adapter.ts";
+import type { NativeArgument, NativeFunction } from "./runtime/adapter.ts";
+import { foreignRuntime } from "./runtime/find-runtime.ts";
 import { ABI_VERSION, type ArgumentType, Status, type SymbolName, symbols } from "./symbols.ts";
 import { DeviceTensor } from "./tensor.ts";
 import { Tracer } from "./trace.ts";
@@ -121,7 +122,7 @@ export class NativeLibrary {
     this.#functions.tamias_last_error(text, text.length);
     const end = text.indexOf(0);
     const message = new TextDecoder().decode(text.subarray(0, end < 0 ? text.length : end));
-    return new TamiasError(errorCode(status), message || `${name} failed with status ${status}.`);
+    return new TamiasError(codeOfStatus(status), message || `${name} failed with status ${status}.`);
   }
 }
 
@@ -130,11 +131,12 @@ export function libraryPath(backend: Backend): string {
   return `${directory}/libtamias_${backend}.so`;
 }
 
-function errorCode(status: number): TamiasError["code"] {
+function codeOfStatus(status: number): TamiasError["code"] {
   if (status === Status.invalidArgument) return "bad_input";
   if (status === Status.outOfMemory) return "out_of_memory";
   if (status === Status.io) return "io";
   if (status === Status.unsupported) return "unsupported";
+  if (status === Status.device) return "device_failed";
   return "native";
 }
 

@@ -1,10 +1,9 @@
 import { CallRing } from "./call-ring.ts";
-import type { Device } from "./device.ts";
+import { type AfterStream, type Device, Stream } from "./device.ts";
 import { TamiasError } from "./errors.ts";
 import type { Event } from "./event.ts";
 import type { Arguments, Backend } from "./library.ts";
 import type { Span } from "./span-recorder.ts";
-import { type AfterStream, Stream } from "./stream.ts";
 import type { SymbolName } from "./symbols.ts";
 import type { DeviceTensor } from "./tensor.ts";
 
@@ -47,7 +46,7 @@ export class RemoteStream extends Stream {
     if (ready.type === "ready") return new RemoteStream(device, ready.stream, ring, thread);
     thread.terminate();
     const reason = ready.type === "refused" ? ready.message : ready.type;
-    throw new TamiasError("internal", `The worker for a second stream did not start: ${reason}`);
+    throw new TamiasError("internal", `The worker of the mask stream did not start: ${reason}`);
   }
 
   private constructor(device: Device, handle: bigint, ring: CallRing, worker: Worker) {
@@ -123,8 +122,11 @@ export class RemoteStream extends Stream {
   override [Symbol.dispose](): void {
     if (this.isDisposed) return;
     this.forget();
-    this.#ring.untilDone(this.#ring.command("close"));
-    this.#worker.terminate();
+    try {
+      this.#ring.untilDone(this.#ring.command("close"));
+    } finally {
+      this.#worker.terminate();
+    }
   }
 
   #push<Name extends SymbolName>(name: Name, ...args: Arguments<Name>): void {

@@ -1,9 +1,8 @@
 import { CallRing, type Command } from "./call-ring.ts";
-import { Device } from "./device.ts";
+import { Device, Stream } from "./device.ts";
 import { Event } from "./event.ts";
 import type { StreamAnswer, StreamOrder } from "./remote-stream.ts";
 import type { NativeArgument } from "./runtime/adapter.ts";
-import { Stream } from "./stream.ts";
 import { Status, type SymbolName } from "./symbols.ts";
 
 /** Makes the calls of a `RemoteStream` until it closes the stream. This thread does nothing else meanwhile. */

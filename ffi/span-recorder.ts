@@ -1,5 +1,4 @@
 import type { Event } from "./event.ts";
-import type { Stream } from "./stream.ts";
 import type { SymbolName } from "./symbols.ts";
 
 /** One op: when the device ran it, and when a thread queued it. */
@@ -21,13 +20,20 @@ interface OpenSpan {
   readonly ended: Event;
 }
 
+/** What a recorder needs of the stream whose ops it notes. */
+interface RecordedStream {
+  readonly device: { createEvent(): Event };
+  mark(event: Event): void;
+  synchronize(): void;
+}
+
 /** Notes the ops of one stream by an event on either side of each. */
 export class SpanRecorder implements Disposable {
-  readonly #stream: Stream;
+  readonly #stream: RecordedStream;
   readonly #spare: Event[] = [];
   #spans: OpenSpan[] = [];
 
-  constructor(stream: Stream) {
+  constructor(stream: RecordedStream) {
     this.#stream = stream;
   }
 

@@ -1,16 +1,28 @@
 import { fileURLToPath } from "node:url";
-import { TamiasError } from "../ffi/errors.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { errorCode, TamiasError } from "../ffi/errors.ts";
 import type { GenerateEvent } from "../src/pipeline/events.ts";
 import type { PictureSizes, RequestDefaults } from "../src/models/family.ts";
 import type { OpenOptions } from "../src/pipeline/open.ts";
 import type { GenerateOptions } from "../src/pipeline/options.ts";
-import { Connection } from "./connection.ts";
+import { CLOSE_SECONDS, Connection } from "./connection.ts";
+import { type Deadlines, defaultDeadlines } from "./deadlines.ts";
 import type { AboutModel, FromWorker } from "./protocol.ts";
 
-const program = fileURLToPath(new URL("./device-process.ts", import.meta.url));
+const deviceProgram = fileURLToPath(new URL("./device-process.ts", import.meta.url));
 
-/** What a process that was told to stop may still take. */
-const STOP_MILLISECONDS = 5000;
+/** Requests in a row that may find too little memory before the process, which may hold what they lack, is ended. */
+export const MAX_OUT_OF_MEMORY = 2;
+/** A process that a kill does not end (it is stuck in a driver) is left to the system after so long. */
+const KILL_SECONDS = 10;
+
+export interface ChildOptions {
+  /** Kills the process while it opens the model. */
+  readonly signal: AbortSignal;
+  readonly deadlines?: Deadlines;
+  /** Path of the program that serves the other end. */
+  readonly program?: string;
+}
 
 /** One child process with an opened model, from its start to its end. */
 export class ChildProcess {
@@ -22,14 +34,15 @@ export class ChildProcess {
   /** Resolves when the process is gone, whatever ended it. */
   readonly exited: Promise<void>;
   readonly #connection: Connection;
-  readonly #kill: () => void;
+  #outOfMemory = 0;
 
-  /**
-   * @param signal kills the process while it opens the model
-   * @throws TamiasError as `open` does; `device_lost` when the process dies meanwhile
-   */
-  static async start(options: OpenOptions, signal: AbortSignal): Promise<ChildProcess> {
+  /** @throws TamiasError as `open` does; `device_lost` when the process dies meanwhile or takes too long */
+  static async start(
+    options: OpenOptions,
+    { signal, deadlines = defaultDeadlines, program = deviceProgram }: ChildOptions,
+  ): Promise<ChildProcess> {
     const channelClosed = Promise.withResolvers<void>();
+    const killed = Promise.withResolvers<void>();
     const child = Bun.spawn([process.execPath, program], {
       // Structured clone over a socket pair: 27 us a round trip, 5 ms for a picture of 1024 x 1024.
       serialization: "advanced",
@@ -41,26 +54,38 @@ export class ChildProcess {
       onDisconnect: () => channelClosed.resolve(),
       stdio: ["ignore", "ignore", "inherit"],
     });
-    const kill = () => child.kill("SIGKILL");
-    const connection = new Connection((message) => {
+    const kill = (): void => {
+      child.kill("SIGKILL");
+      killed.resolve();
+    };
+    const tell = (message: unknown): void => {
       try {
         child.send(message);
       } catch {
         // It is gone; its end, which comes next, fails whatever waits.
       }
-    });
-    // The channel closes after the last message has come through.
-    const exited = channelClosed.promise.then(async () => {
-      using _ = killAfterGrace(kill);
+    };
+    const connection = new Connection(tell, deadlines, kill);
+    const leave = async (): Promise<void> => {
+      // The channel closes after the last message has come through.
+      await channelClosed.promise;
+      const timer = setTimeout(kill, CLOSE_SECONDS * 1000);
       await child.exited;
+      clearTimeout(timer);
+    };
+    const exited = Promise.race([
+      leave(),
+      killed.promise.then(() => sleep(KILL_SECONDS * 1000, undefined, { ref: false })),
+    ]).then(() =>
       connection.fail(
         lost(child.signalCode === null ? `exit code ${child.exitCode}` : `${child.signalCode}`),
-      );
-    });
+      ),
+    );
     signal.addEventListener("abort", kill);
     try {
+      if (signal.aborted) kill();
       const opened = await connection.open(options);
-      return new ChildProcess(opened, child.pid, connection, exited, kill);
+      return new ChildProcess(opened, child.pid, connection, exited);
     } catch (error) {
       await exited;
       throw error;
@@ -74,7 +99,6 @@ export class ChildProcess {
     pid: number,
     connection: Connection,
     exited: Promise<void>,
-    kill: () => void,
   ) {
     this.model = model;
     this.device = device;
@@ -83,32 +107,43 @@ export class ChildProcess {
     this.pid = pid;
     this.exited = exited;
     this.#connection = connection;
-    this.#kill = kill;
   }
 
   get deviceBytes(): number | undefined {
     return this.#connection.deviceBytes;
   }
 
-  generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
-    return this.#connection.generate(options);
+  /** Why it is not asked any more; the process is gone or about to be. */
+  get failure(): TamiasError | undefined {
+    return this.#connection.failure;
+  }
+
+  async *generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
+    try {
+      for await (const event of this.#connection.generate(options)) {
+        if (event.type === "result") this.#outOfMemory = 0;
+        yield event;
+      }
+    } catch (error) {
+      if (errorCode(error) === "out_of_memory" && ++this.#outOfMemory >= MAX_OUT_OF_MEMORY)
+        this.#connection.giveUp(ranOut());
+      throw error;
+    }
   }
 
   /** Stops what is running and ends the process: with its consent, or after some seconds without. */
   async stop(): Promise<void> {
-    using _ = killAfterGrace(this.#kill);
     await this.#connection.close();
     await this.exited;
   }
-}
-
-function killAfterGrace(kill: () => void): Disposable {
-  const timer = setTimeout(kill, STOP_MILLISECONDS);
-  return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 function lost(reason: string): TamiasError {
   return new TamiasError("device_lost", `The process that owned the device ended (${reason}).`, {
     hint: "It is being started again; the same request may be made again.",
   });
+}
+
+function ranOut(): TamiasError {
+  return new TamiasError("device_failed", `${MAX_OUT_OF_MEMORY} requests in a row found too little memory.`);
 }

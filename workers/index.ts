@@ -4,5 +4,11 @@ export type { BatchJob } from "./batch/job.ts";
 export type { BatchRecord } from "./batch/record.ts";
 export { type BatchOptions, runBatch } from "./batch/run-batch.ts";
 export type { RemoteTamias } from "./connection.ts";
-export { openInProcess, type ProcessTamias } from "./open-in-process.ts";
-export { openInWorker } from "./open-in-worker.ts";
+export { type Deadlines, defaultDeadlines } from "./deadlines.ts";
+export {
+  openInProcess,
+  type ProcessEvent,
+  type ProcessOptions,
+  type ProcessTamias,
+} from "./open-in-process.ts";
+export { openInWorker, type WorkerOptions } from "./open-in-worker.ts";

@@ -3,6 +3,10 @@ export class Mailbox<Message> {
   readonly #messages: Message[] = [];
   #reader: ((message: Message) => void) | undefined;
 
+  get isEmpty(): boolean {
+    return this.#messages.length === 0;
+  }
+
   put(message: Message): void {
     const reader = this.#reader;
     this.#reader = undefined;

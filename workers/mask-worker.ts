@@ -1,13 +1,14 @@
 /**
- * A Worker beside the one that denoises, in the same process and on the same device: it makes the calls of a second
- * stream, on which masks are chosen and caches are made while the first stream computes (`src/delta/side-work.ts`).
+ * A Worker beside the one that denoises, in the same process and on the same device: it makes the calls of the mask
+ * stream, on which masks are chosen and caches are made while the main stream computes.
  */
+import { inOrder } from "../ffi/errors.ts";
 import type { StreamOrder } from "../ffi/remote-stream.ts";
 import { serveStream } from "../ffi/serve-stream.ts";
 
 declare const self: Worker;
 
 self.onmessage = ({ data }: MessageEvent<StreamOrder>) =>
-  serveStream(data, (answer) => self.postMessage(answer)).catch((error: Error) =>
-    self.postMessage({ type: "refused", message: error.message }),
+  serveStream(data, (answer) => self.postMessage(answer)).catch((error: unknown) =>
+    self.postMessage({ type: "refused", message: String(inOrder(error).first) }),
   );

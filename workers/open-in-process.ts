@@ -1,28 +1,55 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { TamiasError } from "../ffi/errors.ts";
+import { errorCode, TamiasError } from "../ffi/errors.ts";
 import type { GenerateEvent } from "../src/pipeline/events.ts";
 import type { PictureSizes, RequestDefaults } from "../src/models/family.ts";
-import { ExclusiveRuns } from "../src/pipeline/exclusive-runs.ts";
 import type { OpenOptions } from "../src/pipeline/open.ts";
 import { checkOptions, type GenerateOptions } from "../src/pipeline/options.ts";
+import { RequestQueue } from "../src/pipeline/request-queue.ts";
 import { untilAborted } from "../src/pipeline/until-aborted.ts";
 import { ChildProcess } from "./child-process.ts";
 import type { RemoteTamias } from "./connection.ts";
+import { type Deadlines, defaultDeadlines } from "./deadlines.ts";
 
-/** Starts of one process in a row that may fail before requests are told so. */
+/** Starts in a row that may fail before the requests that wait for one are told so. */
 const MAX_STARTS = 5;
 /** Times a request is handed to a process before its loss is told, when none has begun the work. */
 const MAX_TRIES = 2;
 const FIRST_BACKOFF_MILLISECONDS = 100;
 const LONGEST_BACKOFF_MILLISECONDS = 30_000;
+/** A request has a start that was given up tried again, but not more often than this. */
+const HURRIED_MILLISECONDS = 1000;
+
+export interface ProcessOptions extends OpenOptions {
+  /** What is left out is as in `defaultDeadlines`. */
+  readonly deadlines?: Partial<Deadlines> | undefined;
+  /** Is told what becomes of the process. */
+  readonly onProcess?: ((event: ProcessEvent) => void) | undefined;
+}
+
+export type ProcessEvent =
+  | { readonly type: "started"; readonly pid: number }
+  /** It ended, or could not be started; another is started after so many seconds. */
+  | { readonly type: "ended" | "not started"; readonly reason: string; readonly backoffSeconds: number };
 
 /**
- * Opens a model in a child process of its own, which is started again when it dies: native code that crashes costs one
- * request, not the program. The same use as `open`.
+ * Opens a model in a child process of its own, which is started again when it dies, fails or hangs: native code that
+ * crashes costs one request, not the program. The same use as `open`.
  * @throws TamiasError as `open` does; `device_lost` when the process dies while it opens the model
  */
-export async function openInProcess(options: OpenOptions): Promise<ProcessTamias> {
-  return new ProcessTamias(options, await ChildProcess.start(options, new AbortController().signal));
+export async function openInProcess(options: ProcessOptions): Promise<ProcessTamias> {
+  const { deadlines, onProcess = () => {}, ...open } = options;
+  const limits = { ...defaultDeadlines, ...deadlines };
+  return ProcessTamias.open((signal) => ChildProcess.start(open, { signal, deadlines: limits }), {
+    untakenSeconds: limits.untaken,
+    onProcess,
+  });
+}
+
+/** Starts a process; the signal ends it before it has started. */
+export type StartProcess = (signal: AbortSignal) => Promise<ChildProcess>;
+
+interface SupervisorOptions {
+  readonly untakenSeconds: number;
+  readonly onProcess: (event: ProcessEvent) => void;
 }
 
 /** A model opened in a supervised process. */
@@ -31,35 +58,55 @@ export class ProcessTamias implements RemoteTamias {
   readonly device: string;
   readonly sizes: PictureSizes;
   readonly defaults: RequestDefaults;
-  readonly #options: OpenOptions;
-  readonly #runs = new ExclusiveRuns();
+  readonly #start: StartProcess;
+  readonly #requests: RequestQueue;
+  readonly #onProcess: (event: ProcessEvent) => void;
   readonly #closing = new AbortController();
-  /** The process that runs, or the one that is being started; rejected when starting was given up. */
-  #child: Promise<ChildProcess>;
-  #alive: ChildProcess | undefined;
-  #hasGivenUp = false;
+  /** The process that runs; undefined while there is none. */
+  #child: ChildProcess | undefined;
+  /** What requests wait for while there is none; rejected each time that starting one is given up. */
+  #successor = promised<ChildProcess>();
+  /** Why the latest start failed, once requests have been told. */
+  #startError: TamiasError | undefined;
+  #hurry: () => void = () => {};
   #restarts = 0;
-  /** Deaths and failed starts since a request last ended well. */
+  /** Ends and failed starts since a request last got its picture; the back-off grows with them. */
   #failures = 0;
+  #restarting: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(options: OpenOptions, child: ChildProcess) {
+  static async open(start: StartProcess, options: SupervisorOptions): Promise<ProcessTamias> {
+    return new ProcessTamias(await start(new AbortController().signal), start, options);
+  }
+
+  private constructor(
+    child: ChildProcess,
+    start: StartProcess,
+    { untakenSeconds, onProcess }: SupervisorOptions,
+  ) {
     this.model = child.model;
     this.device = child.device;
     this.sizes = child.sizes;
     this.defaults = child.defaults;
-    this.#options = options;
-    this.#child = Promise.resolve(child);
+    this.#start = start;
+    this.#requests = new RequestQueue(untakenSeconds);
+    this.#onProcess = onProcess;
     this.#watch(child);
   }
 
   /** The process that owns the device; undefined while there is none. */
   get pid(): number | undefined {
-    return this.#alive?.pid;
+    return this.#child?.pid;
   }
 
   get deviceBytes(): number | undefined {
-    return this.#alive?.deviceBytes;
+    return this.#child?.deviceBytes;
+  }
+
+  get unavailable(): string | undefined {
+    if (this.#closing.signal.aborted) return "the model has been closed";
+    if (this.#child && !this.#child.failure) return undefined;
+    return this.#startError ? this.#startError.message : "the device's process is being started again";
   }
 
   /** How often the process was started again. */
@@ -70,33 +117,11 @@ export class ProcessTamias implements RemoteTamias {
   /**
    * As `Tamias.generate`. A process that dies fails the request it works on; requests that wait for their turn, or that
    * it has not begun, go to the next one.
-   * @throws TamiasError `device_lost`
+   * @throws TamiasError `device_failed`, `device_lost`
    */
-  async *generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
-    checkOptions(options);
-    yield* this.#runs.run(options.signal, (signal) => this.#generate({ ...options, signal }));
-  }
-
-  async *#generate(
-    options: GenerateOptions & { readonly signal: AbortSignal },
-  ): AsyncGenerator<GenerateEvent, void, void> {
-    for (let attempt = 1; ; attempt++) {
-      const child = await untilAborted(this.#running(), options.signal);
-      let hasBegun = false;
-      try {
-        for await (const event of child.generate(options)) {
-          hasBegun = true;
-          yield event;
-        }
-        this.#failures = 0;
-        return;
-      } catch (error) {
-        const isLost = error instanceof TamiasError && error.code === "device_lost";
-        if (!isLost || hasBegun || attempt === MAX_TRIES) throw error;
-        // Its successor is being started once it is gone.
-        await child.exited;
-      }
-    }
+  async *generate({ signal, ...options }: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
+    checkOptions({ ...options, signal });
+    yield* this.#requests.run((stop) => this.#try({ ...options, signal: stop }), signal);
   }
 
   close(): Promise<void> {
@@ -110,52 +135,101 @@ export class ProcessTamias implements RemoteTamias {
 
   async #close(): Promise<void> {
     this.#closing.abort();
-    await this.#runs.close();
-    const child = await this.#child.catch(() => undefined);
-    await child?.stop();
+    await Promise.all([this.#requests.close(), this.#child?.stop(), this.#restarting]);
   }
 
-  /** Starting that was given up is tried again for each new request. */
-  #running(): Promise<ChildProcess> {
-    if (this.#hasGivenUp) this.#revive();
-    return this.#child;
-  }
-
-  #watch(child: ChildProcess): void {
-    this.#alive = child;
-    child.exited.then(() => {
-      this.#alive = undefined;
-      if (!this.#closed) this.#revive();
-    });
-  }
-
-  #revive(): void {
-    this.#hasGivenUp = false;
-    this.#child = this.#restart();
-    this.#child.catch(() => {});
-  }
-
-  async #restart(): Promise<ChildProcess> {
-    for (let start = 1; ; start++) {
-      const wait = Math.min(LONGEST_BACKOFF_MILLISECONDS, FIRST_BACKOFF_MILLISECONDS * 2 ** this.#failures++);
-      await sleep(wait, undefined, { signal: this.#closing.signal }).catch(() => {
-        throw closedError();
-      });
+  async *#try(
+    options: GenerateOptions & { readonly signal: AbortSignal },
+  ): AsyncGenerator<GenerateEvent, void, void> {
+    for (let attempt = 1; ; attempt++) {
+      const child = await untilAborted(this.#running(), options.signal);
+      let hasBegun = false;
       try {
-        const child = await ChildProcess.start(this.#options, this.#closing.signal);
-        this.#restarts++;
-        this.#watch(child);
-        return child;
+        for await (const event of child.generate(options)) {
+          hasBegun = true;
+          // Whoever has the picture may not come back for more.
+          if (event.type === "result") this.#failures = 0;
+          yield event;
+        }
+        return;
       } catch (error) {
-        if (start < MAX_STARTS) continue;
-        this.#hasGivenUp = true;
-        this.#failures = 0;
-        throw error;
+        if (errorCode(error) !== "device_lost" || hasBegun || attempt === MAX_TRIES) throw error;
       }
     }
   }
+
+  async #running(): Promise<ChildProcess> {
+    while (this.#child?.failure) await this.#child.exited;
+    if (this.#child) return this.#child;
+    this.#hurry();
+    return await this.#successor.promise;
+  }
+
+  #watch(child: ChildProcess): void {
+    this.#child = child;
+    child.exited.then(() => {
+      this.#child = undefined;
+      this.#successor = promised();
+      this.#restarting = this.#restart(child.failure?.message ?? "It ended.");
+    });
+  }
+
+  async #restart(why: string): Promise<void> {
+    let event: ProcessEvent["type"] = "ended";
+    let reason = why;
+    for (let starts = 1; !this.#closing.signal.aborted; starts++) {
+      const backoff = Math.min(
+        LONGEST_BACKOFF_MILLISECONDS,
+        FIRST_BACKOFF_MILLISECONDS * 2 ** this.#failures++,
+      );
+      this.#onProcess({ type: event, reason, backoffSeconds: backoff / 1000 });
+      await this.#pause(backoff, starts > MAX_STARTS);
+      if (this.#closing.signal.aborted) return;
+      try {
+        const child = await this.#start(this.#closing.signal);
+        if (this.#closing.signal.aborted) return await child.stop();
+        this.#restarts++;
+        this.#startError = undefined;
+        const { resolve } = this.#successor;
+        this.#watch(child);
+        this.#onProcess({ type: "started", pid: child.pid });
+        return resolve(child);
+      } catch (error) {
+        const failed = cannotStart(error);
+        [event, reason] = ["not started", failed.message];
+        if (starts < MAX_STARTS) continue;
+        this.#startError = failed;
+        this.#successor.reject(failed);
+        this.#successor = promised();
+      }
+    }
+  }
+
+  /** @param mayHurry whether a request that comes meanwhile shortens it */
+  async #pause(milliseconds: number, mayHurry: boolean): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timers = [setTimeout(resolve, milliseconds)];
+    if (mayHurry) this.#hurry = () => timers.push(setTimeout(resolve, HURRIED_MILLISECONDS));
+    const wake = () => resolve();
+    this.#closing.signal.addEventListener("abort", wake);
+    await promise;
+    this.#closing.signal.removeEventListener("abort", wake);
+    this.#hurry = () => {};
+    for (const timer of timers) clearTimeout(timer);
+  }
 }
 
-function closedError(): TamiasError {
-  return new TamiasError("disposed", "This model has been closed.");
+/** A promise that whoever waits for it hears of; there may be nobody. */
+function promised<T>(): PromiseWithResolvers<T> {
+  const resolvers = Promise.withResolvers<T>();
+  resolvers.promise.catch(() => {});
+  return resolvers;
+}
+
+function cannotStart(error: unknown): TamiasError {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new TamiasError("device_lost", `The process for the device cannot be started: ${reason}`, {
+    hint: "Starting it is tried again, at ever longer intervals up to half a minute.",
+    cause: error,
+  });
 }

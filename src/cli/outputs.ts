@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import { TamiasError } from "../../ffi/errors.ts";
 import { drawHeatmap } from "../media/heatmap.ts";
+import { ensureFolderWritable, ensureWritable } from "../media/output-path.ts";
+import { pictureMetadata } from "../media/picture-metadata.ts";
 import type { PreviewEvent, Settings } from "../pipeline/events.ts";
 import type { FollowedRun, GenerateReport } from "./generate-report.ts";
 import { defaultOutput } from "./output-name.ts";
-import { ensureFolderWritable, ensureWritable } from "./output-path.ts";
-import { pictureMetadata } from "./picture-metadata.ts";
 import { chromeTrace } from "./chrome-trace.ts";
 import { writePicture, writeText } from "./write-picture.ts";
 
@@ -61,7 +61,10 @@ export class Outputs {
   async write(run: FollowedRun, report: GenerateReport): Promise<WrittenFiles> {
     const { heatmap, out, trace } = this.#paths;
     const picture = out ?? defaultOutput(run.result.settings);
-    const metadata = pictureMetadata(report);
+    const metadata = pictureMetadata(run.result, {
+      device: run.start.device,
+      policy: report.policySettings ?? report.settings.policy,
+    });
     await writePicture(picture, run.result, metadata);
     if (heatmap !== undefined) await writePicture(heatmap, drawHeatmap(run), metadata);
     if (trace !== undefined && run.trace)

@@ -3,8 +3,8 @@ import type { Modules } from "../delta/modules.ts";
 import type { TokenOrder } from "../delta/token-order.ts";
 import type { Ops } from "../nn/index.ts";
 import type { Sampler } from "../samplers/sampler.ts";
-import type { GoldenPart, GoldenRun } from "./golden-part.ts";
-import type { Golden } from "./shared/golden.ts";
+import type { GoldenPart } from "./golden-part.ts";
+import type { Golden, GoldenTensor } from "./shared/golden.ts";
 
 /** A kind of pipeline this build can run: what there is to know of it before a model of it is loaded. */
 export interface FamilyKind {
@@ -135,4 +135,21 @@ export interface Branch {
     modules: Modules,
     velocity: DeviceTensor,
   ): void;
+}
+
+/** A reference run from given noise and text states: what goes in, and what came out. */
+export interface GoldenRun {
+  readonly grid: Grid;
+  /** Conditioning from the given text states instead of a prompt. */
+  condition(layout: TokenLayout): Conditioning;
+  readonly sigmas: GoldenTensor;
+  readonly timesteps: GoldenTensor;
+  /** Tokens or latents at the start. */
+  readonly start: GoldenTensor;
+  /** The same after every step, [steps, …]. */
+  readonly bySteps: GoldenTensor;
+  /** Whether those are tokens, in raster order, rather than latents. */
+  readonly arePacked: boolean;
+  /** Finished pictures in [0, 1]: [batch, 3, height, width], or [batch, frames, 3, height, width]. */
+  readonly pictures: GoldenTensor;
 }

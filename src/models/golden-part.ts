@@ -1,6 +1,5 @@
 import { type DeviceTensor, TamiasError } from "../../ffi/index.ts";
 import { hostValues, type Ops, relativeError } from "../nn/index.ts";
-import type { Conditioning, Grid, TokenLayout } from "./family.ts";
 import type { Golden, GoldenTensor } from "./shared/golden.ts";
 
 /** One part of a model, ready to be run on its reference inputs. */
@@ -9,23 +8,6 @@ export interface GoldenPart {
   isIn(golden: Golden): boolean;
   /** Runs the part and returns the relative L2 error of each of its outputs. */
   measure(ops: Ops, folder: string, golden: Golden): Promise<readonly OutputError[]>;
-}
-
-/** A reference run from given noise and text states: what goes in, and what came out. */
-export interface GoldenRun {
-  readonly grid: Grid;
-  /** Conditioning from the given text states instead of a prompt. */
-  condition(layout: TokenLayout): Conditioning;
-  readonly sigmas: GoldenTensor;
-  readonly timesteps: GoldenTensor;
-  /** Tokens or latents at the start. */
-  readonly start: GoldenTensor;
-  /** The same after every step, [steps, …]. */
-  readonly bySteps: GoldenTensor;
-  /** Whether those are tokens, in raster order, rather than latents. */
-  readonly arePacked: boolean;
-  /** Finished pictures in [0, 1]: [batch, 3, height, width], or [batch, frames, 3, height, width]. */
-  readonly pictures: GoldenTensor;
 }
 
 export interface OutputError {

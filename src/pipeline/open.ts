@@ -2,7 +2,6 @@ import { Device, TamiasError } from "../../ffi/index.ts";
 import type { PictureSizes, RequestDefaults } from "../models/family.ts";
 import { Ops } from "../nn/index.ts";
 import type { GenerateEvent } from "./events.ts";
-import { ExclusiveRuns } from "./exclusive-runs.ts";
 import { checkFit, megabytes } from "./fit.ts";
 import { type Engine, generate } from "./generate.ts";
 import { openMaskStream } from "./mask-stream.ts";
@@ -10,6 +9,7 @@ import { findModel } from "./models.ts";
 import type { GenerateOptions } from "./options.ts";
 import { RunCounter } from "./needs.ts";
 import { type Request, settleRequest } from "./request.ts";
+import { RequestQueue } from "./request-queue.ts";
 
 export interface OpenOptions {
   /** A model that comes with the package (`listModels`), or a folder in diffusers format. */
@@ -69,7 +69,7 @@ export class Tamias implements AsyncDisposable {
   readonly #engine: Engine;
   readonly #counter: RunCounter;
   readonly #opened: DisposableStack;
-  readonly #runs = new ExclusiveRuns();
+  readonly #requests = new RequestQueue();
   #closed: Promise<void> | undefined;
 
   constructor(model: string, device: Device, engine: Engine, counter: RunCounter, opened: DisposableStack) {
@@ -102,12 +102,12 @@ export class Tamias implements AsyncDisposable {
 
   /**
    * Makes one picture, telling its progress. Requests on one instance run one after another; leaving the loop early
-   * stops the work. A request whose events nobody asks for any more is ended after a minute if another waits.
+   * stops the work. A request whose events nobody asks for any more is ended once another has waited for half a minute.
    * @throws TamiasError `bad_input` or `does_not_fit` before any work, `aborted` within one step of the signal
    */
   async *generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
     const request = settleRequest(this.model, this.#engine.family, options);
-    yield* this.#runs.run(request.signal, (signal) => this.#run({ ...request, signal }));
+    yield* this.#requests.run((signal) => this.#run({ ...request, signal }), request.signal);
   }
 
   async *#run(request: Request): AsyncGenerator<GenerateEvent, void, void> {
@@ -118,7 +118,7 @@ export class Tamias implements AsyncDisposable {
 
   /** Ends the request that is running within one step, fails those that wait, then frees everything. */
   close(): Promise<void> {
-    this.#closed ??= this.#runs.close().then(() => this.#opened.dispose());
+    this.#closed ??= this.#requests.close().then(() => this.#opened.dispose());
     return this.#closed;
   }
 

@@ -1,7 +1,7 @@
 import { type DeviceTensor, Device, TamiasError } from "../../ffi/index.ts";
 import { exact } from "../delta/policies/exact.ts";
-import type { Family, FamilyKind } from "../models/family.ts";
-import { compare, errorOf, type GoldenRun, itemOf, type OutputError, upload } from "../models/golden-part.ts";
+import type { Family, FamilyKind, GoldenRun } from "../models/family.ts";
+import { compare, errorOf, itemOf, type OutputError, upload } from "../models/golden-part.ts";
 import { Golden } from "../models/shared/golden.ts";
 import { hostValues, Ops } from "../nn/index.ts";
 import { denoise } from "./denoise.ts";

@@ -13,6 +13,8 @@ export interface Engine {
   readonly defaults: RequestDefaults;
   /** Bytes of device memory held now, where the engine can tell. */
   readonly deviceBytes?: number | undefined;
+  /** Why a request would not run now, in half a sentence; undefined: it would, as far as the engine knows. */
+  readonly unavailable?: string | undefined;
   generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void>;
   close(): Promise<void>;
 }

@@ -4,7 +4,7 @@ import { cors } from "hono/cors";
 import type { Vocabulary } from "../pipeline/known-words.ts";
 import type { Engine } from "./engine.ts";
 import type { ServerEnv } from "./http/context.ts";
-import { type Logger, silent } from "./http/logger.ts";
+import { errorFields, type Logger, silent } from "./http/logger.ts";
 import { authenticate, dialect, observe } from "./http/middleware.ts";
 import { Problem } from "./http/problem.ts";
 import { toProblem } from "./http/to-problem.ts";
@@ -62,7 +62,7 @@ export function makeService(engine: Engine, options: RoutesOptions = {}): Tamias
   const app = new OpenAPIHono<ServerEnv>();
   app.onError((error, c) => {
     const known = toProblem(error);
-    if (!known) (c.get("log") ?? log)("error", "mistake", { error: error.stack ?? String(error) });
+    if (!known) (c.get("log") ?? log)("error", "mistake", errorFields(error));
     const problem =
       known ?? new Problem(500, "internal", "A mistake in Tamias itself; the server's log has more.");
     return c.get("dialect") === "openai" ? problem.toOpenAi() : problem.toNative(c.get("requestId") ?? "");

@@ -64,3 +64,46 @@ test("it records spans as other streams do", async () => {
   ops.fill(x, 1);
   expect(await side.takeSpans(origin)).toEqual([]);
 });
+
+test("calls on their way when one fails are left out, and those after it has been told are made", async () => {
+  using device = await Device.open({ backend: "cpu", threads: 1 });
+  using side = await RemoteStream.open(device, worker);
+  using main = device.createStream();
+  using ops = new Ops(side);
+  using x = ops.memory.persistent([4], "f32");
+  using y = ops.memory.persistent([5], "f32");
+  for (let round = 0; round < 200; round++) {
+    main.write(x, new Float32Array(4));
+    main.synchronize();
+    // Each call is told of failures before it; the first that is, ends the loop.
+    expect(() => {
+      ops.combine(1, x, 1, y, x);
+      const failed = side.position;
+      for (let after = 0; after < 50; after++) ops.fill(x, 1);
+      side.untilIssued(failed);
+    }).toThrow(/combine/);
+    side.synchronize();
+    expect(main.read(x, new Float32Array(4))[0]).toBe(0);
+  }
+  ops.fill(x, 2);
+  expect(side.read(x, new Float32Array(4))[0]).toBe(2);
+});
+
+test("disposing a stream whose last call failed says so, and ends its thread", async () => {
+  using device = await Device.open({ backend: "cpu", threads: 1 });
+  const before = device.info().bytesAllocated;
+  const threads = async () =>
+    (await Array.fromAsync(new Bun.Glob("*").scan({ cwd: "/proc/self/task", onlyFiles: false }))).length;
+  const idle = await threads();
+  for (let round = 0; round < 8; round++) {
+    const side = await RemoteStream.open(device, worker);
+    using ops = new Ops(side);
+    using x = ops.memory.persistent([4], "f32");
+    using y = ops.memory.persistent([5], "f32");
+    ops.combine(1, x, 1, y, x);
+    expect(() => side[Symbol.dispose]()).toThrow(/combine/);
+  }
+  for (let waited = 0; (await threads()) > idle + 4 && waited < 10_000; waited += 50) await Bun.sleep(50);
+  expect(await threads()).toBeLessThanOrEqual(idle + 4);
+  expect(device.info().bytesAllocated).toBe(before);
+});

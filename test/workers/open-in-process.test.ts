@@ -115,9 +115,27 @@ describe("a process that dies", () => {
     const text = await Bun.file(index).text();
     await Bun.file(index).delete();
     process.kill(tamias.pid!, "SIGKILL");
-    expect(await rejection(Array.fromAsync(tamias.generate(request)))).toMatchObject({ code: "not_found" });
+    expect(await rejection(Array.fromAsync(tamias.generate(request)))).toMatchObject({
+      code: "device_lost",
+      message: expect.stringContaining("There is no model"),
+    });
     await Bun.write(index, text);
     expect((await Array.fromAsync(tamias.generate(request))).at(-1)?.type).toBe("result");
+  });
+
+  test("while it loads is started once more", async () => {
+    await using tamias = await openInProcess(options);
+    process.kill(tamias.pid!, "SIGKILL");
+    const asked = Array.fromAsync(tamias.generate(request));
+    let loading: number[] = [];
+    while (loading.length === 0) {
+      await Bun.sleep(5);
+      const children = readFileSync(`/proc/self/task/${process.pid}/children`, "latin1").trim().split(" ");
+      loading = tamias.pid === undefined ? children.filter(Boolean).map(Number).filter(isAlive) : [];
+    }
+    process.kill(loading[0]!, "SIGKILL");
+    expect((await asked).at(-1)?.type).toBe("result");
+    expect(tamias.restarts).toBe(1);
   });
 
   test("waiting for it can be aborted, and so can closing", async () => {
@@ -129,6 +147,63 @@ describe("a process that dies", () => {
     });
     await tamias.close();
     expect(tamias.pid).toBeUndefined();
+  });
+});
+
+describe("a process that is frozen in mid-run", () => {
+  const freezeAt = async (
+    tamias: Awaited<ReturnType<typeof openInProcess>>,
+    step: number,
+    { signal, onFrozen = () => {} }: { signal?: AbortSignal; onFrozen?: () => void } = {},
+  ) => {
+    for await (const event of tamias.generate({ ...request, steps: 1000, signal }))
+      if (event.type === "step" && event.step === step) {
+        process.kill(tamias.pid!, "SIGSTOP");
+        onFrozen();
+      }
+  };
+
+  test("is ended when it does not stop in time, and the next request is served soon", async () => {
+    await using tamias = await openInProcess({ ...options, deadlines: { stop: 2 } });
+    const frozen = tamias.pid!;
+    const stop = new AbortController();
+    let aborted = 0;
+    const onFrozen = () => {
+      aborted = performance.now();
+      stop.abort();
+    };
+    expect(await rejection(freezeAt(tamias, 5, { signal: stop.signal, onFrozen }))).toMatchObject({
+      code: "aborted",
+    });
+    expect(performance.now() - aborted).toBeGreaterThan(1900);
+    const cancelled = performance.now();
+    expect(tamias.unavailable).toContain("started again");
+    expect((await Array.fromAsync(tamias.generate(request))).at(-1)?.type).toBe("result");
+    expect(performance.now() - cancelled).toBeLessThan(10_000);
+    expect(isAlive(frozen)).toBe(false);
+  });
+
+  test("is ended when it is silent past its deadline, without anybody's asking", async () => {
+    await using tamias = await openInProcess({ ...options, deadlines: { step: 1 } });
+    const frozen = tamias.pid!;
+    const waiting = Bun.sleep(200).then(() => Array.fromAsync(tamias.generate(request)));
+    expect(await rejection(freezeAt(tamias, 5))).toMatchObject({
+      code: "device_failed",
+      message: expect.stringContaining("did nothing for"),
+    });
+    expect((await waiting).at(-1)?.type).toBe("result");
+    expect(isAlive(frozen)).toBe(false);
+  });
+
+  test("and goes on in time has lost nothing", async () => {
+    await using tamias = await openInProcess(options);
+    const pid = tamias.pid!;
+    const events = tamias.generate(request);
+    await events.next();
+    process.kill(pid, "SIGSTOP");
+    setTimeout(() => process.kill(pid, "SIGCONT"), 300);
+    expect((await Array.fromAsync(events)).at(-1)?.type).toBe("result");
+    expect(tamias.pid).toBe(pid);
   });
 });
 

@@ -1,5 +1,4 @@
-import { makeReport } from "../../src/cli/generate-report.ts";
-import { pictureMetadata } from "../../src/cli/picture-metadata.ts";
+import { pictureMetadata } from "../../src/media/picture-metadata.ts";
 import { encodePng } from "../../src/media/png.ts";
 import type { PreviewEvent, ResultEvent, StartEvent, StepEvent } from "../../src/pipeline/events.ts";
 import type { RemoteTamias } from "../connection.ts";
@@ -27,19 +26,15 @@ export async function makePicture(
 ): Promise<MadePicture> {
   let start: StartEvent | undefined;
   let result: ResultEvent | undefined;
-  const steps: StepEvent[] = [];
   for await (const event of tamias.generate({ ...options, previewEvery, signal })) {
     if (event.type === "start") start = event;
     if (event.type === "result") result = event;
     if (event.type === "preview") onPreview?.(event);
-    if (event.type === "step") {
-      steps.push(event);
-      onStep(event);
-    }
+    if (event.type === "step") onStep(event);
   }
   if (!start || !result) throw new Error("The run ended without a result.");
-  const report = makeReport({ start, steps, result }, 0, options.policy ?? "balanced");
-  const png = encodePng(result, pictureMetadata(report));
+  const made = { device: start.device, policy: options.policy ?? "balanced" };
+  const png = encodePng(result, pictureMetadata(result, made));
   const { settings, seconds, density } = result;
   return {
     png,

@@ -9,13 +9,13 @@ import type {
   Extent,
   Family,
   FamilyKind,
+  GoldenRun,
   Grid,
   PictureSizes,
   RequestDefaults,
   TextRequest,
   TokenLayout,
 } from "../family.ts";
-import type { GoldenRun } from "../golden-part.ts";
 import type { Golden } from "../shared/golden.ts";
 import { ClipTextModel } from "../text/clip.ts";
 import { T5Encoder } from "../text/t5.ts";

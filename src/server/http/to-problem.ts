@@ -1,5 +1,5 @@
 import { HTTPException } from "hono/http-exception";
-import { TamiasError, type TamiasErrorCode } from "../../../ffi/errors.ts";
+import { inOrder, TamiasError, type TamiasErrorCode } from "../../../ffi/errors.ts";
 import { Refusal, type RefusalCode } from "../jobs/refusal.ts";
 import type { MessageOf } from "../jobs/messages.ts";
 import { Problem, type ProblemStatus } from "./problem.ts";
@@ -16,6 +16,10 @@ const tamiasStatus: Partial<Record<TamiasErrorCode, ProblemStatus>> = {
   not_found: 404,
   unsupported: 400,
   does_not_fit: 422,
+  device_failed: 503,
+  device_lost: 503,
+  disposed: 503,
+  out_of_memory: 503,
 };
 
 const httpDetails: Partial<Record<number, readonly [code: string, detail: string]>> = {
@@ -32,9 +36,11 @@ export function toProblem(error: unknown): Problem | undefined {
       error.retryAfter === undefined ? {} : { "retry-after": String(error.retryAfter) };
     return new Problem(refusalStatus[error.code], error.code, error.message, { headers });
   }
-  if (error instanceof TamiasError) {
-    const status = tamiasStatus[error.code];
-    return status && new Problem(status, error.code, error.message, { hint: error.hint });
+  const { first } = inOrder(error);
+  if (first instanceof TamiasError) {
+    const status = tamiasStatus[first.code];
+    const headers = status === 503 ? { "retry-after": "1" } : {};
+    return status && new Problem(status, first.code, first.message, { hint: first.hint, headers });
   }
   if (error instanceof HTTPException && error.status < 500) {
     const [code, detail] = httpDetails[error.status] ?? ["bad_request", "The request is not understood."];
@@ -51,7 +57,9 @@ const failureStatus: Record<string, ProblemStatus> = {
   does_not_fit: 422,
   timeout: 504,
   shutting_down: 503,
+  device_failed: 503,
   device_lost: 503,
+  disposed: 503,
   out_of_memory: 503,
 };
 

@@ -1,4 +1,4 @@
-import type { Logger } from "../http/logger.ts";
+import { errorFields, type Logger } from "../http/logger.ts";
 import type { JobObserver } from "./observer.ts";
 
 /** Logs how jobs fare; never what they draw. */
@@ -11,8 +11,7 @@ export function jobLogger(log: Logger): JobObserver {
         policy: job.request.policy,
         waited: ((job.startedAt ?? 0) - job.createdAt) / 1000,
       }),
-    mistaken: (job, error) =>
-      log("error", "mistake", { job: job.id, error: error instanceof Error ? error.stack : String(error) }),
+    mistaken: (job, error) => log("error", "mistake", { job: job.id, ...errorFields(error) }),
     ended: (job) => {
       const last = job.log.last?.message;
       log(job.state === "failed" ? "error" : "info", "job ended", {

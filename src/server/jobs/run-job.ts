@@ -1,15 +1,15 @@
-import { TamiasError } from "../../../ffi/errors.ts";
+import { inOrder, TamiasError } from "../../../ffi/errors.ts";
 import { encodePicture } from "../../media/encode-picture.ts";
+import { pictureMetadata } from "../../media/picture-metadata.ts";
 import type { ResultEvent } from "../../pipeline/events.ts";
 import type { Engine } from "../engine.ts";
 import type { Job } from "./job.ts";
 import type { MessageOf } from "./messages.ts";
 import type { JobObserver } from "./observer.ts";
-import { pictureMetadata } from "./picture-metadata.ts";
 import { StepMessages } from "./step-messages.ts";
 
 /** Errors that another try may not meet. */
-const retryable = new Set(["device_lost", "out_of_memory", "native", "internal"]);
+const retryable = new Set(["device_failed", "device_lost", "out_of_memory", "native", "internal"]);
 
 /**
  * Runs a job on the engine and writes its log.
@@ -21,16 +21,22 @@ export async function runJob(engine: Engine, job: Job, observers: readonly JobOb
   const queueSeconds = ((job.startedAt ?? 0) - job.createdAt) / 1000;
   const { options, preview } = job.request;
   const steps = new StepMessages(options.recordColumns === true);
-  const fail = (error: unknown): void => {
-    if (!job.stopped && !(error instanceof TamiasError))
-      for (const observer of observers) observer.mistaken?.(job, error);
-    job.end(lastWords(job, error));
+  const note = (error: unknown): void => {
+    for (const observer of observers) observer.mistaken?.(job, error);
   };
+  const fail = (error: unknown): void => {
+    const { first, later } = inOrder(error);
+    if (!job.stopped && (!(first instanceof TamiasError) || later.length > 0)) note(error);
+    job.end(failureMessage(job, first));
+  };
+  let device = engine.device;
+  let isMade = false;
   try {
     for await (const event of engine.generate({ ...options, signal: job.signal })) {
       for (const observer of observers) observer.progressed?.(job, event);
       switch (event.type) {
         case "start":
+          device = event.device;
           job.log.append(steps.start(event, job.id, queueSeconds));
           break;
         case "step":
@@ -46,19 +52,27 @@ export async function runJob(engine: Engine, job: Job, observers: readonly JobOb
           break;
         }
         case "result":
-          void finish(job, event, queueSeconds).catch(fail);
-          return;
+          isMade = true;
+          // The engine cleans up meanwhile.
+          void finish(job, event, { queueSeconds, device }).catch(fail);
       }
     }
-    throw new TamiasError("internal", "The engine ended without a picture.");
+    if (!isMade) throw new TamiasError("internal", "The engine ended without a picture.");
   } catch (error) {
-    fail(error);
+    // A picture that is there outlives what the engine fails with afterwards.
+    if (!isMade) fail(error);
+    else if (!job.stopped) note(error);
   }
 }
 
-async function finish(job: Job, event: ResultEvent, queue: number): Promise<void> {
-  const { output } = job.request;
-  const picture = await encodePicture(event, output.format, { ...output, metadata: pictureMetadata(event) });
+async function finish(
+  job: Job,
+  event: ResultEvent,
+  { queueSeconds: queue, device }: { queueSeconds: number; device: string },
+): Promise<void> {
+  const { output, options } = job.request;
+  const metadata = pictureMetadata(event, { device, policy: options.policy ?? event.settings.policy });
+  const picture = await encodePicture(event, output.format, { ...output, metadata });
   const { width, height, settings, seconds } = event;
   job.end(
     {
@@ -77,7 +91,8 @@ async function finish(job: Job, event: ResultEvent, queue: number): Promise<void
   );
 }
 
-function lastWords(job: Job, error: unknown): MessageOf<"error" | "cancelled"> {
+/** How a job ends that made no picture. */
+function failureMessage(job: Job, error: unknown): MessageOf<"error" | "cancelled"> {
   if (job.stopped) return { job: job.id, ...job.stopped };
   if (error instanceof TamiasError) {
     const { code, message, hint } = error;

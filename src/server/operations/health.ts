@@ -3,6 +3,7 @@ import { z } from "zod";
 import { version } from "../../version.ts";
 import type { ServerEnv } from "../http/context.ts";
 import { json } from "../http/documented.ts";
+import type { Engine } from "../engine.ts";
 import type { Jobs } from "../jobs/jobs.ts";
 import type { Service } from "../service.ts";
 
@@ -37,15 +38,16 @@ export function addHealth(app: OpenAPIHono<ServerEnv>, { engine, jobs }: Service
       responses: { 200: json("it would", readySchema), 503: json("it would not", readySchema) },
     }),
     (c) => {
-      const reason = whyNot(jobs);
+      const reason = whyNot(engine, jobs);
       const body = { ready: reason === undefined, running: jobs.running, waiting: jobs.waiting };
       return c.json(reason === undefined ? body : { ...body, reason }, reason === undefined ? 200 : 503);
     },
   );
 }
 
-function whyNot(jobs: Jobs): string | undefined {
+function whyNot(engine: Engine, jobs: Jobs): string | undefined {
   if (jobs.closing) return "shutting down";
   if (jobs.isStuck) return "the device does not stop";
+  if (engine.unavailable !== undefined) return engine.unavailable;
   return jobs.isFull ? "the queue is full" : undefined;
 }
