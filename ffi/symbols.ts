@@ -17,7 +17,7 @@ export const symbols = {
   tamias_device_open: ["i32", "i32", "bytes"],
   tamias_device_close: ["u64"],
   tamias_device_info_get: ["u64", "bytes"],
-  tamias_memory_alloc: ["u64", "u64", "bytes"],
+  tamias_memory_alloc: ["u64", "u64", "i32", "bytes"],
   tamias_memory_free: ["u64", "u64"],
   tamias_memory_write: ["u64", "u64", "bytes", "u64"],
   tamias_memory_read: ["u64", "bytes", "u64", "u64"],

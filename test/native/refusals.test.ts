@@ -268,6 +268,23 @@ native.test("MLP: shapes that do not fit", (bench) => {
   refused("tamias_mlp_delta_fc2", "out|w2t", delta, indices, counts, f32(7, 5), f32(1, 10, 6));
 });
 
+native.test("host memory is refused by every op but copies and loads, by name", (bench) => {
+  const refused = refusals(bench);
+  const { f32 } = makers(bench);
+  using host = bench.device.tensor("f32", [4, 6], "host");
+  const message = (call: () => void) => expect(call).toThrow(/host memory.*copy/);
+  message(() => bench.call("tamias_fill", 1, host));
+  message(() => bench.call("tamias_change_norms", f32(4, 6), host, f32(2)));
+  refused("tamias_fill", "out", 1, host);
+  refused("tamias_activate", "x", 1, host, f32(4, 6));
+  refused("tamias_activate", "out", 1, f32(4, 6), host);
+  refused("tamias_multiply", "b", f32(4, 6), host, f32(4, 6));
+  refused("tamias_linear", "x", host, f32(5, 6), null, 0, 0, f32(4, 5));
+  refused("tamias_linear", "weight", f32(3, 6), host, null, 0, 0, f32(3, 4));
+  refused("tamias_linear", "bias", f32(3, 6), f32(4, 6), host.select(1, 0), 0, 0, f32(3, 4));
+  refused("tamias_gather_rows", "table", host, bench.uniform([2], 0, 0, { dtype: "i32" }).tensor, f32(2, 6));
+});
+
 native.test("scalars that no op has a meaning for", (bench) => {
   const refused = refusals(bench);
   const { f32, i32 } = makers(bench);

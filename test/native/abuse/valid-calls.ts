@@ -66,12 +66,15 @@ export function validCalls(world: World): Record<SymbolName, () => ValidCall> {
       call([0, 1, out8()], { index: [-1, 1000, 2 ** 31 - 1], threads: [-1, 2 ** 31 - 1, -(2 ** 31)] }),
     tamias_device_close: () => call([device.handle]),
     tamias_device_info_get: () => {
-      const info = new Uint8Array(176);
-      new DataView(info.buffer).setUint32(0, 176, true);
+      const info = new Uint8Array(184);
+      new DataView(info.buffer).setUint32(0, info.length, true);
       return call([device.handle, info]);
     },
     tamias_memory_alloc: () =>
-      call([device.handle, 64, out8()], { bytes: [0, 2n ** 63n, 2n ** 64n - 1n, 2n ** 50n] }),
+      call([device.handle, 64, 0, out8()], {
+        bytes: [0, 2n ** 63n, 2n ** 64n - 1n, 2n ** 50n],
+        place: [-1, 2, 2 ** 31 - 1],
+      }),
     tamias_memory_free: () =>
       call([device.handle, device.allocate(64).address], {
         address: [0, 1, ...world.foreignAddresses, 2n ** 64n - 1n, device.allocate(64).address + 8],
