@@ -61,6 +61,8 @@ export const symbols = {
   tamias_select_top_k: ["u64", "tensor", "i64", "tensor?", "tensor?", "tensor", "tensor"],
   tamias_select_mass: ["u64", "tensor", "f32", "i64", "i64", "tensor?", "tensor?", "tensor", "tensor"],
   tamias_select_threshold: ["u64", "tensor", "f32", "i64", "tensor?", "tensor?", "tensor", "tensor"],
+  tamias_mask_pack: ["u64", "tensor", "tensor", "i64", "tensor"],
+  tamias_mask_unpack: ["u64", "tensor", "tensor", "tensor"],
   tamias_block_means: ["u64", "tensor", "i64", "tensor"],
   tamias_neuron_scores: ["u64", "tensor", "tensor", "tensor", "tensor"],
   tamias_update_chosen: ["u64", "tensor", "tensor", "tensor", "tensor"],

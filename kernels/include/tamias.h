@@ -309,6 +309,18 @@ TAMIAS_API int32_t tamias_select_threshold(uint64_t stream, const tamias_tensor*
                                            const tamias_tensor* always, const tamias_tensor* dense_groups,
                                            const tamias_tensor* indices, const tamias_tensor* counts);
 
+/* The same lists in fewer bytes. packed: U8 contiguous [batch, lists, groups, bytes]. A code below 255 is a chosen column:
+ * so many columns are left out before it; 255 leaves out 255 columns and chooses none. A list of k of the columns takes
+ * at most k + (columns - k) / 255 codes, rounded down; bytes must be at least that for k = min(capacity, columns), or the
+ * call is refused. What lies past a list's codes, and the bytes of a TAMIAS_ALL_COLUMNS group, are not written. A list
+ * that is not ascending fails like one with a wrong index. */
+TAMIAS_API int32_t tamias_mask_pack(uint64_t stream, const tamias_tensor* indices, const tamias_tensor* counts,
+                                    int64_t columns, const tamias_tensor* packed);
+
+/* indices = the lists that were packed with these counts. Entries past a count are not written. */
+TAMIAS_API int32_t tamias_mask_unpack(uint64_t stream, const tamias_tensor* packed, const tamias_tensor* counts,
+                                      const tamias_tensor* indices);
+
 /* Means over each group of `group` neighbouring tokens (the last group may be short).
  * x: rows [batch, tokens, d] -> out: F32 [batch, ceil(tokens / group), d]. */
 TAMIAS_API int32_t tamias_block_means(uint64_t stream, const tamias_tensor* x, int64_t group, const tamias_tensor* out);

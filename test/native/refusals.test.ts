@@ -247,6 +247,24 @@ native.test("masks: shapes that do not fit", (bench) => {
   refused("tamias_row_norms", "out", f32(4, 6), f32(6));
 });
 
+native.test("packed masks: shapes that do not fit, and too few bytes", (bench) => {
+  const refused = refusals(bench);
+  const { f32, i32, u8, u16 } = makers(bench);
+  const [indices, counts] = [i32(1, 2, 3, 10), i32(1, 2, 3)];
+  refused("tamias_mask_pack", "packed", indices, counts, 520, u8(1, 2, 3, 11));
+  refused("tamias_mask_pack", "packed", indices, counts, 9, u8(1, 2, 3, 8));
+  refused("tamias_mask_pack", "packed", indices, counts, 100, u16(1, 2, 3, 10));
+  refused("tamias_mask_pack", "packed", indices, counts, 100, u8(1, 3, 2, 10).permute(0, 2, 1, 3));
+  refused("tamias_mask_pack", "counts|indices", indices, i32(1, 3, 3), 100, u8(1, 2, 3, 10));
+  refused("tamias_mask_pack", "counts|indices", indices, counts, 100, u8(1, 3, 3, 10));
+  refused("tamias_mask_pack", "columns", indices, counts, -1, u8(1, 2, 3, 10));
+  refused("tamias_mask_pack", "indices", u16(1, 2, 3, 10), counts, 65_537, u8(1, 2, 3, 999));
+  refused("tamias_mask_unpack", "packed", i32(1, 2, 3, 10), counts, indices);
+  refused("tamias_mask_unpack", "indices", u8(1, 2, 3, 10), counts, f32(1, 2, 3, 10));
+  refused("tamias_mask_unpack", "counts", u8(1, 2, 3, 10), f32(1, 2, 3), indices);
+  refused("tamias_mask_unpack", "indices|counts", u8(1, 2, 3, 10), counts, i32(1, 2, 4, 10));
+});
+
 native.test("MLP: shapes that do not fit", (bench) => {
   const refused = refusals(bench);
   const { f32, i32 } = makers(bench);

@@ -176,6 +176,12 @@ export function validCalls(world: World): Record<SymbolName, () => ValidCall> {
       }),
     tamias_select_threshold: () =>
       op([f32(1, 2, 2, 12), 0.5, 5, ...selected()], { z: float, maximum: [-1, -(2n ** 63n)] }),
+    tamias_mask_pack: () =>
+      op([...mask(1, 2, 3, 5), 12, world.tensor([1, 2, 3, 5], "u8")], {
+        columns: [-1, -(2n ** 63n), 2n ** 31n],
+      }),
+    tamias_mask_unpack: () =>
+      op([world.tensor([1, 2, 3, 5], "u8", Array(30).fill(0)), mask(1, 2, 3, 5)[1]!, mask(1, 2, 3, 5)[0]!]),
     tamias_block_means: () => op([f32(1, 10, 6), 4, f32(1, 3, 6)], { group }),
     tamias_neuron_scores: () => op([f32(1, 3, 6), f32(1, 3, 6), f32(6), f32(1, 3, 6)]),
     tamias_update_chosen: () => op([f32(1, 3, 6), ...mask(1, 1, 3, 4), f32(1, 3, 6)]),
