@@ -5,32 +5,46 @@ import { Status, type SymbolName, symbols } from "./symbols.ts";
 /** Addresses that no memory has: far above what a process is given. */
 const FIRST_ADDRESS = 2 ** 50;
 const ALIGNMENT = 256;
+/** TAMIAS_HOST_MEMORY */
+const HOST = 1;
 
-/** What a counting library was asked to keep. */
-export class MemoryCount {
+/** What a counting library was asked to keep, in one place. */
+export class ByteCount {
   /** Bytes allocated now, and the most at any time since `restart`. */
   bytes = 0;
   mostBytes = 0;
-  readonly #live = new Map<number, number>();
-  #next = FIRST_ADDRESS;
 
-  allocate(bytes: number): number {
-    const address = this.#next;
-    this.#next += Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
-    this.#live.set(address, bytes);
+  add(bytes: number): void {
     this.bytes += bytes;
     this.mostBytes = Math.max(this.mostBytes, this.bytes);
-    return address;
-  }
-
-  free(address: number): void {
-    this.bytes -= this.#live.get(address) ?? 0;
-    this.#live.delete(address);
   }
 
   /** Forgets the most there was. */
   restart(): void {
     this.mostBytes = this.bytes;
+  }
+}
+
+/** What a counting library was asked to keep. */
+export class MemoryCount {
+  readonly device = new ByteCount();
+  readonly host = new ByteCount();
+  readonly #live = new Map<number, { readonly bytes: number; readonly count: ByteCount }>();
+  #next = FIRST_ADDRESS;
+
+  allocate(bytes: number, place: number): number {
+    const address = this.#next;
+    this.#next += Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+    const count = place === HOST ? this.host : this.device;
+    this.#live.set(address, { bytes, count });
+    count.add(bytes);
+    return address;
+  }
+
+  free(address: number): void {
+    const freed = this.#live.get(address);
+    freed?.count.add(-freed.bytes);
+    this.#live.delete(address);
   }
 }
 
@@ -52,7 +66,8 @@ export function countingLibrary(backend: Backend, info: Uint8Array, count: Memor
     (out as Uint8Array).set(info.subarray(0, (out as Uint8Array).length));
     return Status.ok;
   };
-  functions.tamias_memory_alloc = (_device, bytes, out) => write(out, BigInt(count.allocate(Number(bytes))));
+  functions.tamias_memory_alloc = (_device, bytes, place, out) =>
+    write(out, BigInt(count.allocate(Number(bytes), Number(place))));
   functions.tamias_memory_free = (_device, address) => {
     count.free(Number(address));
     return Status.ok;

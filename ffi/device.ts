@@ -1,4 +1,4 @@
-import { Allocation } from "./allocation.ts";
+import { Allocation, type Place } from "./allocation.ts";
 import { countingLibrary, type MemoryCount } from "./counting-library.ts";
 import { type DType, dtypes } from "./dtype.ts";
 import { TamiasError } from "./errors.ts";
@@ -8,7 +8,11 @@ import { type Span, SpanRecorder } from "./span-recorder.ts";
 import { Status, type SymbolName } from "./symbols.ts";
 import { checkShape, DeviceTensor, elementCount } from "./tensor.ts";
 
-const INFO_BYTES = 176;
+/** Size of the `tamias_device_info` struct. */
+const INFO_BYTES = 184;
+
+/** enum tamias_place */
+const places = { device: 0, host: 1 } as const satisfies Record<Place, number>;
 
 export interface DeviceInfo {
   readonly backend: Backend;
@@ -20,7 +24,10 @@ export interface DeviceInfo {
   readonly tokenGroup: number;
   readonly bytesTotal: number;
   readonly bytesFree: number;
+  /** Device memory that is live now, workspaces included. */
   readonly bytesAllocated: number;
+  /** Host memory that is live now. */
+  readonly hostBytesAllocated: number;
 }
 
 export interface DeviceOptions {
@@ -93,7 +100,7 @@ export class Device implements Disposable {
   info(): DeviceInfo {
     const bytes = this.#infoBytes();
     const view = new DataView(bytes.buffer);
-    const name = bytes.subarray(48);
+    const name = bytes.subarray(56);
     return {
       backend: this.backend,
       threads: view.getInt32(8, true),
@@ -102,6 +109,7 @@ export class Device implements Disposable {
       bytesTotal: Number(view.getBigUint64(24, true)),
       bytesFree: Number(view.getBigUint64(32, true)),
       bytesAllocated: Number(view.getBigUint64(40, true)),
+      hostBytesAllocated: Number(view.getBigUint64(48, true)),
       name: new TextDecoder().decode(name.subarray(0, name.indexOf(0))),
     };
   }
@@ -114,25 +122,28 @@ export class Device implements Disposable {
   }
 
   /**
-   * Uninitialised device memory.
+   * Uninitialised memory. On the host it is pinned: copies between it and the device run beside other work.
    * @throws TamiasError `out_of_memory` when there is too little even after `onShortage`
    */
-  allocate(bytes: number): Allocation {
+  allocate(bytes: number, place: Place = "device"): Allocation {
     const address = Number(
       outHandle((out) =>
-        this.orAfterShortage(() => this.library.call("tamias_memory_alloc", this.handle, bytes, out)),
+        this.orAfterShortage(() =>
+          this.library.call("tamias_memory_alloc", this.handle, bytes, places[place], out),
+        ),
       ),
     );
-    return new Allocation(address, bytes, () => {
+    const free = () => {
       if (this.#handle !== undefined) this.library.call("tamias_memory_free", this.#handle, address);
-    });
+    };
+    return new Allocation(address, bytes, free, place);
   }
 
-  /** An uninitialised contiguous tensor that owns its memory. */
-  tensor(dtype: DType, shape: readonly number[]): DeviceTensor {
+  /** An uninitialised contiguous tensor that owns its memory. One on the host is for copies and for loading. */
+  tensor(dtype: DType, shape: readonly number[], place: Place = "device"): DeviceTensor {
     checkShape(shape);
     const elements = elementCount(shape);
-    const allocation = this.allocate(Math.max(1, elements) * dtypes[dtype].bytes);
+    const allocation = this.allocate(Math.max(1, elements) * dtypes[dtype].bytes, place);
     return new DeviceTensor(allocation, dtype, shape, undefined, 0, () => allocation[Symbol.dispose]());
   }
 

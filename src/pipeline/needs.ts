@@ -44,7 +44,7 @@ export class RunCounter implements Disposable {
     this.#count = count;
     this.#ops = ops;
     this.family = family;
-    this.weights = count.bytes;
+    this.weights = count.device.bytes;
     this.#opened = opened;
   }
 
@@ -53,11 +53,11 @@ export class RunCounter implements Disposable {
     const { weights } = this;
     const phases = { text: weights, denoising: weights, decoding: weights };
     let phase: keyof typeof phases = "text";
-    this.#count.restart();
+    this.#count.device.restart();
     const silent = { ...request, wantsPreview: () => false, trace: false, signal: undefined };
     for await (const event of generate({ family: this.family, ops: this.#ops }, silent)) {
-      phases[phase] = Math.max(phases[phase], this.#count.mostBytes);
-      this.#count.restart();
+      phases[phase] = Math.max(phases[phase], this.#count.device.mostBytes);
+      this.#count.device.restart();
       const isLastStep = event.type === "step" && event.step + 1 === event.steps;
       phase = isLastStep ? "decoding" : "denoising";
     }

@@ -6,17 +6,15 @@
 #include <exception>
 
 #include "common/failure.h"
+#include "common/host_memory.h"
 #include "device.h"
 #include "exit.h"
-#include "host_memory.h"
 
 namespace tamias {
 
 Stream::Stream(std::shared_ptr<Device> device, uint64_t workspace_bytes) : device_(std::move(device)) {
-  if (workspace_bytes > 0) workspace_ = static_cast<char*>(allocate_aligned(workspace_bytes));
-  if (workspace_bytes > 0 && !workspace_) {
-    fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes of workspace asked for, %llu free", (unsigned long long)workspace_bytes,
-         (unsigned long long)host_memory().available);
+  if (workspace_bytes > 0) {
+    workspace_ = static_cast<char*>(device_->allocate_memory(workspace_bytes, "of workspace asked for"));
   }
   workspace_bytes_ = workspace_bytes;
   try {
@@ -52,10 +50,8 @@ bool Stream::run_now_if_idle(const std::function<void()>& task) {
 
 void Stream::write(void* destination, const void* source, uint64_t bytes) {
   if (run_now_if_idle([&] { std::memcpy(destination, source, bytes); })) return;
-  std::shared_ptr<void> copy(allocate_aligned(bytes), [bytes](void* memory) {
-    if (memory) free_aligned(memory, bytes);
-  });
-  if (!copy) fail(TAMIAS_OUT_OF_MEMORY, "no room for a copy of %llu bytes", (unsigned long long)bytes);
+  std::shared_ptr<void> copy(device_->allocate_memory(bytes, "wanted for a copy"),
+                             [bytes](void* memory) { free_aligned(memory, bytes); });
   std::memcpy(copy.get(), source, bytes);
   submit([=](const Run&) { std::memcpy(destination, copy.get(), bytes); });
 }
@@ -90,11 +86,7 @@ void Stream::reserve(uint64_t bytes) {
   } else {
     if (bytes <= workspace_bytes_) return;
     wait();
-    char* larger = static_cast<char*>(allocate_aligned(bytes));
-    if (!larger) {
-      fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes of workspace asked for, %llu free", (unsigned long long)bytes,
-           (unsigned long long)host_memory().available);
-    }
+    char* larger = static_cast<char*>(device_->allocate_memory(bytes, "of workspace asked for"));
     try {
       swap_workspace(larger, bytes);
     } catch (...) {
