@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { throwIfAborted } from "../../ffi/errors.ts";
 import { type DeviceTensor, type Event, TamiasError } from "../../ffi/index.ts";
-import type { Plan, Policy, StepAction } from "../delta/policy.ts";
+import type { Policy, StepAction } from "../delta/policy.ts";
 import { DeltaRun, type DensityReport, type StepReport } from "../delta/run.ts";
 import { tileOrder } from "../delta/token-order.ts";
 import { AutoencoderKL } from "../models/autoencoder-kl.ts";
@@ -138,7 +138,13 @@ export class FluxPipeline implements Disposable {
     const columns = settings.width / this.sizeMultiple;
     const imageTokens = rows * columns;
     const textTokens = text.context.shape[1] ?? 0;
-    const plan = policy.plan({ steps: settings.steps, layers: transformer.layers });
+    const runShape = {
+      steps: settings.steps,
+      branches: 1,
+      modules: transformer.modules({ textTokens, imageTokens }),
+      textTokens,
+    };
+    const plan = policy.plan(runShape);
     const order = tileOrder(rows, columns);
     const toTiles = this.#uploadOrder(order.order, keep);
     const toRaster = this.#uploadOrder(order.inverse, keep);
@@ -162,12 +168,10 @@ export class FluxPipeline implements Disposable {
     const latents = keep(ops.lasting(shape, "f32"));
     this.#drawNoise(settings, [rows, columns], toTiles, latents);
     const velocity = keep(ops.lasting(shape, "f32"));
-    const line = skipsAny(plan, settings.steps)
-      ? scratch.use(new VelocityLine(ops, shape, plan.skipForecast))
-      : undefined;
+    const line = plan.maySkip ? scratch.use(new VelocityLine(ops, shape, plan.skipForecast)) : undefined;
     const sideOps = this.#sideOps;
     const delta = scratch.use(
-      new DeltaRun(ops, plan, { textTokens, seed: settings.seed, recordColumns, sideOps }),
+      new DeltaRun(ops, plan, { ...runShape, seed: settings.seed, recordColumns, maskOps: sideOps }),
     );
     const recording = trace ? scratch.use(new Recording(ops.stream, sideOps?.stream)) : undefined;
     const schedule = this.#sampler.schedule(settings.steps, imageTokens);
@@ -176,7 +180,7 @@ export class FluxPipeline implements Disposable {
     const estimates = (step: number) => step + 1 < settings.steps && wantsPreview(step);
     const queueStep = (step: number): QueuedStep => {
       const sigma = schedule.sigmas[step]!;
-      const action = plan.stepAction(step);
+      const action = plan.stepAction(step, 0);
       if (action === "skip") line!.extrapolate(sigma, velocity);
       else {
         this.#evaluate(
@@ -396,10 +400,6 @@ export function checkSize(side: "width" | "height", pixels: number, multiple: nu
   throw new TamiasError("bad_input", `${side}: ${pixels} is not a multiple of ${multiple}.`, {
     hint: `The nearest sizes are ${below} and ${below + multiple}.`,
   });
-}
-
-function skipsAny(plan: Plan, steps: number): boolean {
-  return Array.from({ length: steps }, (_, step) => plan.stepAction(step)).includes("skip");
 }
 
 function reorderIds(ids: Float32Array, order: Int32Array): Float32Array {
