@@ -73,12 +73,7 @@ export class CallRing {
    * @throws TamiasError what one of them failed with
    */
   untilDone(count: number): void {
-    for (;;) {
-      const done = Atomics.load(this.#words, DONE);
-      if (((done - count) | 0) >= 0) break;
-      if (Atomics.wait(this.#words, DONE, done, PATIENCE_MILLISECONDS) === "timed-out")
-        throw new TamiasError("internal", "The thread that makes this stream's calls does not answer.");
-    }
+    this.#waitFor(count);
     this.#throwFailure();
   }
 
@@ -165,9 +160,19 @@ export class CallRing {
     Atomics.store(this.#words, FAILED, 1);
   }
 
-  /** The failure is told once; calls pushed until then have been left out. */
+  #waitFor(count: number): void {
+    for (;;) {
+      const done = Atomics.load(this.#words, DONE);
+      if (((done - count) | 0) >= 0) return;
+      if (Atomics.wait(this.#words, DONE, done, PATIENCE_MILLISECONDS) === "timed-out")
+        throw new TamiasError("internal", "The thread that makes this stream's calls does not answer.");
+    }
+  }
+
+  /** The failure is told once; all calls pushed until then are left out first. */
   #throwFailure(): void {
     if (Atomics.load(this.#words, FAILED) === 0) return;
+    this.#waitFor(this.pushed);
     const length = this.#view.getUint32(MESSAGE_START, true);
     const text = new TextDecoder().decode(this.#bytes.slice(MESSAGE_START + 4, MESSAGE_START + 4 + length));
     Atomics.store(this.#words, FAILED, 0);

@@ -123,8 +123,11 @@ export class RemoteStream extends Stream {
   override [Symbol.dispose](): void {
     if (this.isDisposed) return;
     this.forget();
-    this.#ring.untilDone(this.#ring.command("close"));
-    this.#worker.terminate();
+    try {
+      this.#ring.untilDone(this.#ring.command("close"));
+    } finally {
+      this.#worker.terminate();
+    }
   }
 
   #push<Name extends SymbolName>(name: Name, ...args: Arguments<Name>): void {

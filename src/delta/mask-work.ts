@@ -77,17 +77,18 @@ export class OverlappedMaskWork implements MaskWork {
   }
 
   start(inputs: readonly DeviceTensor[], queue: (ops: Ops) => void): MaskJob {
-    if (this.#failure) throw this.#failure.reason;
     while (this.#jobs[0]?.isOver) this.#settle(this.#jobs[0]);
     while (this.#jobs.length >= MAX_JOBS) this.#settle(this.#jobs[0]!);
     const job = new StreamJob(this.#event(), this.#event(), (settled) => this.#settle(settled));
     this.#jobs.push(job);
     for (const tensor of inputs) job.releases.push(this.#main.hold(tensor));
     job.began.record(this.#main.stream);
-    this.#mask.stream.waitFor(job.began);
-    queue(this.#mask);
-    this.#mask.stream.mark(job.ended);
-    job.isUnderWay(this.#mask.stream);
+    this.#orFail(() => {
+      this.#mask.stream.waitFor(job.began);
+      queue(this.#mask);
+      this.#mask.stream.mark(job.ended);
+      job.isUnderWay(this.#mask.stream);
+    });
     return job;
   }
 
@@ -122,14 +123,8 @@ export class OverlappedMaskWork implements MaskWork {
   #settle(job: StreamJob): void {
     const at = this.#jobs.indexOf(job);
     if (at < 0) return;
-    if (this.#failure) throw this.#failure.reason;
-    try {
-      job.untilIssued();
-    } catch (reason) {
-      // The job stays: its inputs may still be read, and are let go at the end.
-      this.#failure = { reason };
-      throw reason;
-    }
+    // A job that failed stays: its inputs may still be read, and are let go at the end.
+    this.#orFail(() => job.untilIssued());
     if (job.ended.isReached) this.#giveBack(job.ended);
     else {
       const arrived = this.#event();
@@ -140,6 +135,17 @@ export class OverlappedMaskWork implements MaskWork {
     this.#giveBack(job.began);
     this.#jobs.splice(at, 1);
     job.end();
+  }
+
+  /** Calls of the mask stream, which may also fail for an earlier one. */
+  #orFail(calls: () => void): void {
+    if (this.#failure) throw this.#failure.reason;
+    try {
+      calls();
+    } catch (reason) {
+      this.#failure = { reason };
+      throw reason;
+    }
   }
 
   #event(): Event {
