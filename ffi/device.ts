@@ -1,4 +1,4 @@
-import { Allocation } from "./allocation.ts";
+import { Allocation, type Place } from "./allocation.ts";
 import { type DType, dtypes } from "./dtype.ts";
 import { TamiasError } from "./errors.ts";
 import { Event } from "./event.ts";
@@ -6,7 +6,11 @@ import { type Backend, NativeLibrary } from "./library.ts";
 import { Stream } from "./stream.ts";
 import { checkShape, DeviceTensor, elementCount } from "./tensor.ts";
 
-const INFO_BYTES = 176;
+/** Size of the `tamias_device_info` struct. */
+const INFO_BYTES = 184;
+
+/** enum tamias_place */
+const places = { device: 0, host: 1 } as const satisfies Record<Place, number>;
 
 export interface DeviceInfo {
   readonly backend: Backend;
@@ -18,7 +22,10 @@ export interface DeviceInfo {
   readonly tokenGroup: number;
   readonly bytesTotal: number;
   readonly bytesFree: number;
+  /** Device memory that is live now, workspaces included. */
   readonly bytesAllocated: number;
+  /** Host memory that is live now. */
+  readonly hostBytesAllocated: number;
 }
 
 export interface DeviceOptions {
@@ -85,7 +92,7 @@ export class Device implements Disposable {
     const view = new DataView(bytes.buffer);
     view.setUint32(0, INFO_BYTES, true);
     this.library.call("tamias_device_info_get", this.handle, bytes);
-    const name = bytes.subarray(48);
+    const name = bytes.subarray(56);
     return {
       backend: this.backend,
       threads: view.getInt32(8, true),
@@ -94,25 +101,27 @@ export class Device implements Disposable {
       bytesTotal: Number(view.getBigUint64(24, true)),
       bytesFree: Number(view.getBigUint64(32, true)),
       bytesAllocated: Number(view.getBigUint64(40, true)),
+      hostBytesAllocated: Number(view.getBigUint64(48, true)),
       name: new TextDecoder().decode(name.subarray(0, name.indexOf(0))),
     };
   }
 
-  /** Uninitialised device memory. */
-  allocate(bytes: number): Allocation {
+  /** Uninitialised memory. On the host it is pinned: copies between it and the device run beside other work. */
+  allocate(bytes: number, place: Place = "device"): Allocation {
     const address = Number(
-      outHandle((out) => this.library.call("tamias_memory_alloc", this.handle, bytes, out)),
+      outHandle((out) => this.library.call("tamias_memory_alloc", this.handle, bytes, places[place], out)),
     );
-    return new Allocation(address, bytes, () => {
+    const free = () => {
       if (this.#handle !== undefined) this.library.call("tamias_memory_free", this.#handle, address);
-    });
+    };
+    return new Allocation(address, bytes, free, place);
   }
 
-  /** An uninitialised contiguous tensor that owns its memory. */
-  tensor(dtype: DType, shape: readonly number[]): DeviceTensor {
+  /** An uninitialised contiguous tensor that owns its memory. One on the host is for copies and for loading. */
+  tensor(dtype: DType, shape: readonly number[], place: Place = "device"): DeviceTensor {
     checkShape(shape);
     const elements = elementCount(shape);
-    const allocation = this.allocate(Math.max(1, elements) * dtypes[dtype].bytes);
+    const allocation = this.allocate(Math.max(1, elements) * dtypes[dtype].bytes, place);
     return new DeviceTensor(allocation, dtype, shape, undefined, 0, () => allocation[Symbol.dispose]());
   }
 

@@ -1,4 +1,4 @@
-export { Allocation } from "./allocation.ts";
+export { Allocation, type Place } from "./allocation.ts";
 export { countDevices, Device, type DeviceInfo, type DeviceOptions } from "./device.ts";
 export { type DType, dtypes } from "./dtype.ts";
 export { TamiasError } from "./errors.ts";

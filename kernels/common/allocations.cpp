@@ -6,40 +6,37 @@
 
 namespace tamias {
 
-void Allocations::add(uint64_t address, uint64_t bytes) {
+void Allocations::add(uint64_t address, uint64_t bytes, Place place) {
   const std::unique_lock lock(mutex);
-  bytes_by_address_.emplace(address, bytes);
-  bytes_ += bytes;
+  ranges_.emplace(address, Range{bytes, place});
+  bytes_[static_cast<int>(place)] += bytes;
 }
 
-void Allocations::remove(uint64_t address) {
+Place Allocations::remove(uint64_t address) {
   const std::unique_lock lock(mutex);
-  const auto found = bytes_by_address_.find(address);
-  if (found == bytes_by_address_.end()) {
+  const auto found = ranges_.find(address);
+  if (found == ranges_.end()) {
     refuse("address is 0x%llx, which is no live allocation of this device", (unsigned long long)address);
   }
-  bytes_ -= found->second;
-  bytes_by_address_.erase(found);
+  const Place place = found->second.place;
+  bytes_[static_cast<int>(place)] -= found->second.bytes;
+  ranges_.erase(found);
+  return place;
 }
 
-bool Allocations::contains(uint64_t address, uint64_t bytes) const {
-  auto next = bytes_by_address_.upper_bound(address);
-  if (next == bytes_by_address_.begin()) return false;
+std::optional<Place> Allocations::find(uint64_t address, uint64_t bytes) const {
+  auto next = ranges_.upper_bound(address);
+  if (next == ranges_.begin()) return std::nullopt;
   --next;
   const uint64_t offset = address - next->first;
-  return offset <= next->second && bytes <= next->second - offset;
+  const Range& range = next->second;
+  if (offset > range.bytes || bytes > range.bytes - offset) return std::nullopt;
+  return range.place;
 }
 
-uint64_t Allocations::bytes() const {
+uint64_t Allocations::bytes(Place place) const {
   const std::shared_lock lock(mutex);
-  return bytes_;
-}
-
-std::vector<uint64_t> Allocations::addresses() const {
-  const std::shared_lock lock(mutex);
-  std::vector<uint64_t> addresses;
-  for (const auto& [address, bytes] : bytes_by_address_) addresses.push_back(address);
-  return addresses;
+  return bytes_[static_cast<int>(place)];
 }
 
 }  // namespace tamias

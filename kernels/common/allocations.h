@@ -3,29 +3,45 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <shared_mutex>
-#include <vector>
+
+#include "tamias.h"
 
 namespace tamias {
 
+enum class Place : int32_t { device = TAMIAS_DEVICE_MEMORY, host = TAMIAS_HOST_MEMORY };
+
 class Allocations {
  public:
-  void add(uint64_t address, uint64_t bytes);
+  void add(uint64_t address, uint64_t bytes, Place place);
 
   // Takes the range out, so that no new work can be given it. The caller frees the memory.
-  void remove(uint64_t address);
+  Place remove(uint64_t address);
 
-  // The caller holds `mutex`, shared, until the work that uses the range is queued.
-  bool contains(uint64_t address, uint64_t bytes) const;
+  // Where the range lies; nothing if it is not inside one live allocation. The caller holds `mutex`, shared, until the
+  // work that uses the range is queued.
+  std::optional<Place> find(uint64_t address, uint64_t bytes) const;
 
-  uint64_t bytes() const;
-  std::vector<uint64_t> addresses() const;
+  uint64_t bytes(Place place) const;
+
+  // Calls body(address, place) for each.
+  template <class Body>
+  void for_each(const Body& body) const {
+    const std::shared_lock lock(mutex);
+    for (const auto& [address, range] : ranges_) body(address, range.place);
+  }
 
   mutable std::shared_mutex mutex;
 
  private:
-  std::map<uint64_t, uint64_t> bytes_by_address_;
-  uint64_t bytes_ = 0;
+  struct Range {
+    uint64_t bytes;
+    Place place;
+  };
+
+  std::map<uint64_t, Range> ranges_;  // by address
+  uint64_t bytes_[2] = {};            // by place
 };
 
 }  // namespace tamias

@@ -119,20 +119,35 @@ View Op::view(const char* name, const tamias_tensor* tensor, Types types, int ra
            dtype_name(view.dtype));
   }
   const uint64_t bytes = (static_cast<uint64_t>(last) + 1) * size;
-  if (!stream_->device().allocations().contains(tensor->data, bytes)) {
+  const auto place = stream_->device().allocations().find(tensor->data, bytes);
+  if (!place) {
     refuse("%s, %s at 0x%llx with an extent of %llu bytes, is not inside one live allocation of the stream's device",
            name, view.shape_text().c_str(), (unsigned long long)tensor->data, (unsigned long long)bytes);
   }
+  view.on_host = *place == Place::host;
   if (written && repeats(view)) refuse("%s is written, but its strides let elements overlap", name);
   return view;
 }
 
+View Op::on_device(const View& view) const {
+  if (view.on_host) refuse("%s is in host memory, which only copy and tensor_load take; copy it first", view.name);
+  return view;
+}
+
 View Op::input(const char* name, const tamias_tensor* tensor, Types types, int rank_from, int rank_to) const {
-  return view(name, tensor, types, rank_from, rank_to, false);
+  return on_device(view(name, tensor, types, rank_from, rank_to, false));
 }
 
 View Op::output(const char* name, const tamias_tensor* tensor, Types types, int rank_from, int rank_to) const {
-  return view(name, tensor, types, rank_from, rank_to, true);
+  return on_device(view(name, tensor, types, rank_from, rank_to, true));
+}
+
+View Op::input_anywhere(const char* name, const tamias_tensor* tensor, Types types) const {
+  return view(name, tensor, types, 1, TAMIAS_MAX_RANK, false);
+}
+
+View Op::output_anywhere(const char* name, const tamias_tensor* tensor, Types types) const {
+  return view(name, tensor, types, 1, TAMIAS_MAX_RANK, true);
 }
 
 View Op::optional_input(const char* name, const tamias_tensor* tensor, Types types, int rank_from, int rank_to) const {

@@ -65,6 +65,10 @@ class Op {
   View output(const char* name, const tamias_tensor* tensor, Types types, int rank_from = 1,
               int rank_to = TAMIAS_MAX_RANK) const;
 
+  // The same, of any rank, in the device's memory or the host's.
+  View input_anywhere(const char* name, const tamias_tensor* tensor, Types types) const;
+  View output_anywhere(const char* name, const tamias_tensor* tensor, Types types) const;
+
   // The same, or an absent View for NULL.
   View optional_input(const char* name, const tamias_tensor* tensor, Types types, int rank_from = 1,
                       int rank_to = TAMIAS_MAX_RANK) const;
@@ -91,6 +95,7 @@ class Op {
   Device& device() const;
 
  private:
+  View on_device(const View& view) const;
   View view(const char* name, const tamias_tensor* tensor, Types types, int rank_from, int rank_to, bool written) const;
 
   std::shared_ptr<Stream> stream_;

@@ -26,6 +26,7 @@ struct View {
   const char* name = nullptr;  // of the argument; a string literal
   char* data = nullptr;
   int32_t dtype = TAMIAS_F32;
+  bool on_host = false;  // in host memory
   int32_t rank = 0;
   int64_t shape[TAMIAS_MAX_RANK] = {};
   int64_t stride[TAMIAS_MAX_RANK] = {};  // in elements

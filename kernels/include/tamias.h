@@ -8,8 +8,9 @@
  *   pointer, shape, stride and count is checked before anything runs; a wrong call changes nothing.
  * - Handles (device, stream, event) are opaque 64-bit numbers, checked on use; 0 is never a handle.
  * - A `tamias_tensor` is a view: address, dtype, shape and strides (in elements). It is read during the call only. Its
- *   whole extent must lie inside one live allocation of `tamias_memory_alloc` of the stream's device. A pointer to a
- *   tensor may be NULL only where the text says "optional". A dimension may be 0: then nothing is read or written.
+ *   whole extent must lie inside one live allocation of `tamias_memory_alloc` of the stream's device, in the device's
+ *   memory unless the text says "may be in host memory". A pointer to a tensor may be NULL only where the text says
+ *   "optional". A dimension may be 0: then nothing is read or written.
  * - Functions that take a stream queue their work there and return at once; work of one stream runs in order. They
  *   allocate nothing and never wait, except where the text says so. Scratch memory comes from the stream's workspace
  *   (`tamias_stream_reserve`): too small a workspace is TAMIAS_WORKSPACE, nothing has run, and
@@ -67,6 +68,11 @@ enum tamias_dtype {
   TAMIAS_U8 = 7
 };
 
+enum tamias_place {
+  TAMIAS_DEVICE_MEMORY = 0,
+  TAMIAS_HOST_MEMORY = 1 /* pinned, so that streams reach it beside other work */
+};
+
 enum tamias_activation {
   TAMIAS_IDENTITY = 0,
   TAMIAS_SILU = 1,
@@ -103,7 +109,8 @@ typedef struct tamias_device_info {
   int32_t reserved;
   uint64_t bytes_total;     /* memory of the device */
   uint64_t bytes_free;
-  uint64_t bytes_allocated; /* by tamias_memory_alloc and workspaces, live now */
+  uint64_t bytes_allocated; /* by tamias_memory_alloc in the device's memory and for workspaces, live now */
+  uint64_t host_bytes_allocated; /* by tamias_memory_alloc in host memory, live now */
   char name[128];           /* NUL-terminated, e.g. "NVIDIA H200" or "CPU, AVX-512" */
 } tamias_device_info;
 
@@ -128,16 +135,18 @@ TAMIAS_API int32_t tamias_device_close(uint64_t device);
 
 TAMIAS_API int32_t tamias_device_info_get(uint64_t device, tamias_device_info* info);
 
-/* `address`: 256-byte aligned, uninitialised. bytes > 0. */
-TAMIAS_API int32_t tamias_memory_alloc(uint64_t device, uint64_t bytes, uint64_t* address);
+/* `place`: enum tamias_place. `address`: 256-byte aligned, uninitialised. bytes > 0. Host memory is taken by tamias_copy,
+ * tamias_tensor_load, tamias_memory_write and tamias_memory_read, and refused by every other call; to the CPU library it
+ * is memory like any other, and refused where the CUDA library refuses it. */
+TAMIAS_API int32_t tamias_memory_alloc(uint64_t device, uint64_t bytes, int32_t place, uint64_t* address);
 
 /* Waits for the device's streams, then frees. `address` must come from tamias_memory_alloc. */
 TAMIAS_API int32_t tamias_memory_free(uint64_t device, uint64_t address);
 
-/* Copies host bytes to the device, in stream order. `source` may be reused on return. */
+/* Copies the caller's bytes to an allocation, in stream order. `source` may be reused on return. */
 TAMIAS_API int32_t tamias_memory_write(uint64_t stream, uint64_t address, const void* source, uint64_t bytes);
 
-/* Copies device bytes to the host, in stream order. Waits until done. */
+/* Copies bytes of an allocation to the caller, in stream order. Waits until done. */
 TAMIAS_API int32_t tamias_memory_read(uint64_t stream, void* destination, uint64_t address, uint64_t bytes);
 
 /* ---- streams, events ------------------------------------------------------------------------------------------ */
@@ -176,7 +185,8 @@ TAMIAS_API int32_t tamias_event_elapsed(uint64_t start, uint64_t end, double* se
 /* ---- moving data ---------------------------------------------------------------------------------------------- */
 
 /* Reads `out`'s elements, contiguous in row-major order and of type `file_dtype`, from byte `offset` of the file and
- * converts them to out's dtype (F32, BF16 or F16; the same dtype is copied as it is). out: contiguous, any rank.
+ * converts them to out's dtype (F32, BF16 or F16; the same dtype is copied as it is). out: contiguous, any rank; may be
+ * in host memory.
  * Blocks until the file has been read. */
 TAMIAS_API int32_t tamias_tensor_load(uint64_t stream, const char* path, uint64_t offset, int32_t file_dtype,
                                       const tamias_tensor* out);
@@ -185,7 +195,8 @@ TAMIAS_API int32_t tamias_tensor_load(uint64_t stream, const char* path, uint64_
 TAMIAS_API int32_t tamias_scale_rows(uint64_t stream, const tamias_tensor* x, const tamias_tensor* scale);
 
 /* out = in, element by element, same shape, any strides and floating dtypes (or any one dtype on both sides). The way
- * to transpose, permute, slice, concatenate and convert. */
+ * to transpose, permute, slice, concatenate and convert. Either may be in host memory: between the device and the host
+ * contiguous tensors of one dtype pass beside other streams' kernels (DMA); anything else is right but slow. */
 TAMIAS_API int32_t tamias_copy(uint64_t stream, const tamias_tensor* in, const tamias_tensor* out);
 
 /* out = value everywhere. Any dtype (rounded to nearest, saturated). */
@@ -297,6 +308,18 @@ TAMIAS_API int32_t tamias_select_mass(uint64_t stream, const tamias_tensor* scor
 TAMIAS_API int32_t tamias_select_threshold(uint64_t stream, const tamias_tensor* scores, float z, int64_t maximum,
                                            const tamias_tensor* always, const tamias_tensor* dense_groups,
                                            const tamias_tensor* indices, const tamias_tensor* counts);
+
+/* The same lists in fewer bytes. packed: U8 contiguous [batch, lists, groups, bytes]. A code below 255 is a chosen column:
+ * so many columns are left out before it; 255 leaves out 255 columns and chooses none. A list of k of the columns takes
+ * at most k + (columns - k) / 255 codes, rounded down; bytes must be at least that for k = min(capacity, columns), or the
+ * call is refused. What lies past a list's codes, and the bytes of a TAMIAS_ALL_COLUMNS group, are not written. A list
+ * that is not ascending fails like one with a wrong index. */
+TAMIAS_API int32_t tamias_mask_pack(uint64_t stream, const tamias_tensor* indices, const tamias_tensor* counts,
+                                    int64_t columns, const tamias_tensor* packed);
+
+/* indices = the lists that were packed with these counts. Entries past a count are not written. */
+TAMIAS_API int32_t tamias_mask_unpack(uint64_t stream, const tamias_tensor* packed, const tamias_tensor* counts,
+                                      const tamias_tensor* indices);
 
 /* Means over each group of `group` neighbouring tokens (the last group may be short).
  * x: rows [batch, tokens, d] -> out: F32 [batch, ceil(tokens / group), d]. */

@@ -18,6 +18,12 @@ export interface ColumnMask {
   readonly counts: DeviceTensor;
 }
 
+/** The most bytes a packed list of up to `capacity` of the columns takes. */
+export function packedMaskBytes(capacity: number, columns: number): number {
+  const most = Math.min(capacity, columns);
+  return most + Math.floor((columns - most) / 255);
+}
+
 /** Columns and groups a selection takes whatever their score: U8 [columns] and U8 [groups]. */
 export interface SelectionRules {
   readonly always?: DeviceTensor | null | undefined;
@@ -270,6 +276,16 @@ export class Ops implements Disposable {
       mask.indices,
       mask.counts,
     );
+  }
+
+  /** The lists of a mask over `columns` as codes, U8 [batch, lists, groups, packedMaskBytes(capacity, columns)]. */
+  maskPack(mask: ColumnMask, columns: number, packed: DeviceTensor): void {
+    this.stream.queue("tamias_mask_pack", mask.indices, mask.counts, columns, packed);
+  }
+
+  /** mask.indices = the lists that were packed with mask.counts. */
+  maskUnpack(packed: DeviceTensor, mask: ColumnMask): void {
+    this.stream.queue("tamias_mask_unpack", packed, mask.counts, mask.indices);
   }
 
   blockMeans(x: DeviceTensor, group: number, out: DeviceTensor): void {

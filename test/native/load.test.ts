@@ -56,6 +56,23 @@ for (const from of fileTypes)
       }
   });
 
+native.test("a file loads into host memory, as it is and converted", (bench) => {
+  const { device, stream, random } = bench;
+  for (const to of ["bf16", "f32"] as const)
+    for (const shape of [[5, 7], [2_100_001]]) {
+      const { path, values } = fileWith(
+        "bf16",
+        new Values(shape).map(() => random.uniform(-9, 9)),
+        6,
+      );
+      using host = device.tensor(to, shape, "host");
+      bench.call("tamias_tensor_load", path, 6, dtypes.bf16.code, host);
+      const out = bench.output(shape, { dtype: to });
+      stream.queue("tamias_copy", host, out.tensor);
+      expectEqual(out.read(), values, `as ${to} [${shape.join(", ")}]`);
+    }
+});
+
 native.test("every dtype loads as itself, bit for bit", (bench) => {
   for (const dtype of Object.keys(dtypes) as DType[]) {
     const { path, values } = fileWith(

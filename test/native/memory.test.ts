@@ -1,5 +1,5 @@
 import { expect } from "bun:test";
-import { expectEqual, nativeTests, Values } from "./support.ts";
+import { expectEqual, nativeTests, stored, Values } from "./support.ts";
 
 const native = await nativeTests();
 
@@ -43,6 +43,58 @@ native.test("the device says what it is and how much it has given out", ({ devic
     expect(stream.device.info().bytesAllocated).toBeGreaterThanOrEqual(before.bytesAllocated + 1_004_096);
   }
   expect(device.info().bytesAllocated).toBe(before.bytesAllocated);
+});
+
+native.test("host memory is counted apart", ({ device }) => {
+  const before = device.info();
+  {
+    using memory = device.allocate(300_001, "host");
+    expect(memory.address % 256).toBe(0);
+    const { bytesAllocated, hostBytesAllocated } = device.info();
+    expect(bytesAllocated).toBe(before.bytesAllocated);
+    expect(hostBytesAllocated).toBe(before.hostBytesAllocated + memory.bytes);
+  }
+  expect(device.info().hostBytesAllocated).toBe(before.hostBytesAllocated);
+  expect(() => device.allocate(2 ** 50, "host")).toThrow(expect.objectContaining({ code: "out_of_memory" }));
+});
+
+native.test(
+  "bytes pass from host memory to the device and back, in stream order",
+  ({ device, stream, random }) => {
+    for (const bytes of [1, 255, 4096, 1_000_003]) {
+      using source = device.tensor("u8", [bytes], "host");
+      using middle = device.tensor("u8", [bytes]);
+      using target = device.tensor("u8", [bytes], "host");
+      const values = Uint8Array.from({ length: bytes }, () => random.integer(0, 255));
+      stream.write(source, values);
+      expect(stream.read(source, new Uint8Array(bytes))).toEqual(values);
+      stream.queue("tamias_fill", 7, middle);
+      stream.queue("tamias_copy", source, middle);
+      stream.write(source, new Uint8Array(bytes));
+      stream.queue("tamias_copy", middle, target);
+      stream.queue("tamias_fill", 9, middle);
+      expect(stream.read(target, new Uint8Array(bytes))).toEqual(values);
+      expect(stream.read(source, new Uint8Array(bytes))).toEqual(new Uint8Array(bytes));
+    }
+  },
+);
+
+native.test("copies to, from and within host memory are right whatever the strides and dtypes", (bench) => {
+  const { device, stream } = bench;
+  const shape = [13, 37];
+  const x = bench.normal(shape);
+  for (const dtype of ["f32", "bf16"] as const) {
+    using host = device.tensor(dtype, [37, 13], "host");
+    using other = device.tensor("f32", [37, 13], "host");
+    stream.queue("tamias_copy", x.tensor, host.permute(1, 0));
+    stream.queue("tamias_copy", host, other);
+    const out = bench.output([13, 30], { layout: "strided" });
+    stream.queue("tamias_copy", other.permute(1, 0).slice(1, 7, 37), out.tensor);
+    const expected = Values.build([13, 30], (row = 0, column = 0) =>
+      stored(dtype, x.values.at(row, column + 7)),
+    );
+    expectEqual(out.read(), expected, `by way of ${dtype}`);
+  }
 });
 
 native.test("too large an allocation is an error that names the bytes", ({ device }) => {

@@ -247,6 +247,24 @@ native.test("masks: shapes that do not fit", (bench) => {
   refused("tamias_row_norms", "out", f32(4, 6), f32(6));
 });
 
+native.test("packed masks: shapes that do not fit, and too few bytes", (bench) => {
+  const refused = refusals(bench);
+  const { f32, i32, u8, u16 } = makers(bench);
+  const [indices, counts] = [i32(1, 2, 3, 10), i32(1, 2, 3)];
+  refused("tamias_mask_pack", "packed", indices, counts, 520, u8(1, 2, 3, 11));
+  refused("tamias_mask_pack", "packed", indices, counts, 9, u8(1, 2, 3, 8));
+  refused("tamias_mask_pack", "packed", indices, counts, 100, u16(1, 2, 3, 10));
+  refused("tamias_mask_pack", "packed", indices, counts, 100, u8(1, 3, 2, 10).permute(0, 2, 1, 3));
+  refused("tamias_mask_pack", "counts|indices", indices, i32(1, 3, 3), 100, u8(1, 2, 3, 10));
+  refused("tamias_mask_pack", "counts|indices", indices, counts, 100, u8(1, 3, 3, 10));
+  refused("tamias_mask_pack", "columns", indices, counts, -1, u8(1, 2, 3, 10));
+  refused("tamias_mask_pack", "indices", u16(1, 2, 3, 10), counts, 65_537, u8(1, 2, 3, 999));
+  refused("tamias_mask_unpack", "packed", i32(1, 2, 3, 10), counts, indices);
+  refused("tamias_mask_unpack", "indices", u8(1, 2, 3, 10), counts, f32(1, 2, 3, 10));
+  refused("tamias_mask_unpack", "counts", u8(1, 2, 3, 10), f32(1, 2, 3), indices);
+  refused("tamias_mask_unpack", "indices|counts", u8(1, 2, 3, 10), counts, i32(1, 2, 4, 10));
+});
+
 native.test("MLP: shapes that do not fit", (bench) => {
   const refused = refusals(bench);
   const { f32, i32 } = makers(bench);
@@ -266,6 +284,23 @@ native.test("MLP: shapes that do not fit", (bench) => {
   refused("tamias_mlp_delta_fc1", "activations", x, w1, null, 2, indices, counts, f32(1, 3, 6, 4), delta);
   refused("tamias_mlp_delta_fc2", "delta", f32(1, 2, 4, 4), indices, counts, f32(7, 5), f32(1, 10, 5));
   refused("tamias_mlp_delta_fc2", "out|w2t", delta, indices, counts, f32(7, 5), f32(1, 10, 6));
+});
+
+native.test("host memory is refused by every op but copies and loads, by name", (bench) => {
+  const refused = refusals(bench);
+  const { f32 } = makers(bench);
+  using host = bench.device.tensor("f32", [4, 6], "host");
+  const message = (call: () => void) => expect(call).toThrow(/host memory.*copy/);
+  message(() => bench.call("tamias_fill", 1, host));
+  message(() => bench.call("tamias_change_norms", f32(4, 6), host, f32(2)));
+  refused("tamias_fill", "out", 1, host);
+  refused("tamias_activate", "x", 1, host, f32(4, 6));
+  refused("tamias_activate", "out", 1, f32(4, 6), host);
+  refused("tamias_multiply", "b", f32(4, 6), host, f32(4, 6));
+  refused("tamias_linear", "x", host, f32(5, 6), null, 0, 0, f32(4, 5));
+  refused("tamias_linear", "weight", f32(3, 6), host, null, 0, 0, f32(3, 4));
+  refused("tamias_linear", "bias", f32(3, 6), f32(4, 6), host.select(1, 0), 0, 0, f32(3, 4));
+  refused("tamias_gather_rows", "table", host, bench.uniform([2], 0, 0, { dtype: "i32" }).tensor, f32(2, 6));
 });
 
 native.test("scalars that no op has a meaning for", (bench) => {

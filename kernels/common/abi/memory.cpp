@@ -10,7 +10,7 @@ using namespace tamias;
 namespace {
 
 void need_range(const Allocations& allocations, uint64_t address, uint64_t bytes) {
-  if (!allocations.contains(address, bytes)) {
+  if (!allocations.find(address, bytes)) {
     refuse("address 0x%llx with %llu bytes is not inside one live allocation of the stream's device",
            (unsigned long long)address, (unsigned long long)bytes);
   }
@@ -18,11 +18,14 @@ void need_range(const Allocations& allocations, uint64_t address, uint64_t bytes
 
 }  // namespace
 
-extern "C" int32_t tamias_memory_alloc(uint64_t device, uint64_t bytes, uint64_t* address) {
+extern "C" int32_t tamias_memory_alloc(uint64_t device, uint64_t bytes, int32_t place, uint64_t* address) {
   return guarded("memory_alloc", [&] {
     if (!address) refuse("address is NULL");
     if (bytes == 0) refuse("bytes is 0, expected more");
-    *address = find_handle<Device>(device)->allocate(bytes);
+    if (place != TAMIAS_DEVICE_MEMORY && place != TAMIAS_HOST_MEMORY) {
+      refuse("place is %d, expected %d (device) or %d (host)", place, TAMIAS_DEVICE_MEMORY, TAMIAS_HOST_MEMORY);
+    }
+    *address = find_handle<Device>(device)->allocate(bytes, static_cast<Place>(place));
   });
 }
 

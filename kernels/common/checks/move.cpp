@@ -3,8 +3,8 @@
 namespace tamias {
 
 CopyArguments::CopyArguments(const Op& op, const tamias_tensor* in_tensor, const tamias_tensor* out_tensor) {
-  in = op.input("in", in_tensor, kAnyType);
-  out = op.output("out", out_tensor, kAnyType);
+  in = op.input_anywhere("in", in_tensor, kAnyType);
+  out = op.output_anywhere("out", out_tensor, kAnyType);
   op.same_shape(out, in);
   op.apart(out, {in});
   if (in.dtype != out.dtype && !((type_bit(in.dtype) & kFloating) && (type_bit(out.dtype) & kFloating))) {
@@ -39,7 +39,7 @@ LoadArguments::LoadArguments(const Op& op, const char* path, uint64_t offset, in
                              const tamias_tensor* out_tensor)
     : file_dtype(file_dtype), offset(offset) {
   constexpr Types kConverted = kF32 | type_bit(TAMIAS_BF16) | type_bit(TAMIAS_F16);
-  out = op.output("out", out_tensor, kAnyType);
+  out = op.output_anywhere("out", out_tensor, kAnyType);
   op.contiguous(out);
   if (!path) refuse("path is NULL");
   const size_t file_size = dtype_size(file_dtype);

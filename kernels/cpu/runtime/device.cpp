@@ -7,8 +7,8 @@
 #include <thread>
 
 #include "common/failure.h"
+#include "common/host_memory.h"
 #include "exit.h"
-#include "host_memory.h"
 #include "stream.h"
 
 namespace tamias {
@@ -25,18 +25,22 @@ int available_threads() {
 }
 
 Device::~Device() {
-  for (const uint64_t address : allocations_.addresses()) free_aligned(reinterpret_cast<void*>(address));
+  allocations_.for_each([](uint64_t address, Place) { free_aligned(reinterpret_cast<void*>(address)); });
 }
 
-uint64_t Device::allocate(uint64_t bytes) {
-  void* memory = allocate_aligned(bytes);
-  if (!memory) {
-    fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes asked for, %llu free", (unsigned long long)bytes,
-         (unsigned long long)host_memory().available);
-  }
+void* Device::allocate_memory(uint64_t bytes, const char* purpose) const {
+  const uint64_t promised = allocations_.bytes(Place::device) + allocations_.bytes(Place::host) + workspace_bytes();
+  void* memory = allocate_aligned(bytes, promised);
+  if (memory) return memory;
+  fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes %s, %llu free beside %llu in use", (unsigned long long)bytes, purpose,
+       (unsigned long long)host_memory().available, (unsigned long long)promised);
+}
+
+uint64_t Device::allocate(uint64_t bytes, Place place) {
+  void* memory = allocate_memory(bytes, "asked for");
   const auto address = reinterpret_cast<uint64_t>(memory);
   try {
-    allocations_.add(address, bytes);
+    allocations_.add(address, bytes, place);
   } catch (...) {
     free_aligned(memory);
     throw;
@@ -112,7 +116,8 @@ extern "C" int32_t tamias_device_info_get(uint64_t device, tamias_device_info* i
     info->token_group = TAMIAS_TOKEN_GROUP;
     info->bytes_total = memory.total;
     info->bytes_free = memory.available;
-    info->bytes_allocated = asked->allocations().bytes() + asked->workspace_bytes();
+    info->bytes_allocated = asked->allocations().bytes(Place::device) + asked->workspace_bytes();
+    info->host_bytes_allocated = asked->allocations().bytes(Place::host);
     std::snprintf(info->name, sizeof info->name, "CPU, %s", isa_name(asked->isa()));
   });
 }

@@ -19,8 +19,12 @@ class Device {
   OwnedHandles& owned() { return owned_; }
 
   const Allocations& allocations() const { return allocations_; }
-  uint64_t allocate(uint64_t bytes);  // fails with TAMIAS_OUT_OF_MEMORY
-  void release(uint64_t address);     // waits for the streams first
+  uint64_t allocate(uint64_t bytes, Place place);  // fails with TAMIAS_OUT_OF_MEMORY
+  void release(uint64_t address);                  // waits for the streams first
+
+  // Memory for the device's streams, to be given back by free_aligned; fails with TAMIAS_OUT_OF_MEMORY. `purpose` ends
+  // "bytes ...".
+  void* allocate_memory(uint64_t bytes, const char* purpose) const;
 
   uint64_t workspace_bytes() const;
 

@@ -6,18 +6,14 @@
 #include <exception>
 
 #include "common/failure.h"
+#include "common/host_memory.h"
 #include "device.h"
 #include "exit.h"
-#include "host_memory.h"
 
 namespace tamias {
 
 Stream::Stream(std::shared_ptr<Device> device, uint64_t workspace_bytes) : device_(std::move(device)) {
-  workspace_ = static_cast<char*>(allocate_aligned(workspace_bytes));
-  if (!workspace_) {
-    fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes of workspace asked for, %llu free", (unsigned long long)workspace_bytes,
-         (unsigned long long)host_memory().available);
-  }
+  workspace_ = static_cast<char*>(device_->allocate_memory(workspace_bytes, "of workspace asked for"));
   workspace_bytes_ = workspace_bytes;
   try {
     thread_ = std::thread([this] { work(); });
@@ -52,8 +48,7 @@ bool Stream::run_now_if_idle(const std::function<void()>& task) {
 
 void Stream::write(void* destination, const void* source, uint64_t bytes) {
   if (run_now_if_idle([&] { std::memcpy(destination, source, bytes); })) return;
-  std::shared_ptr<void> copy(allocate_aligned(bytes), free_aligned);
-  if (!copy) fail(TAMIAS_OUT_OF_MEMORY, "no room for a copy of %llu bytes", (unsigned long long)bytes);
+  std::shared_ptr<void> copy(device_->allocate_memory(bytes, "wanted for a copy"), free_aligned);
   std::memcpy(copy.get(), source, bytes);
   submit([=](const Run&) { std::memcpy(destination, copy.get(), bytes); });
 }
@@ -82,11 +77,7 @@ void Stream::check(bool clear) {
 void Stream::reserve(uint64_t bytes) {
   if (bytes <= workspace_bytes_) return;
   wait();
-  char* larger = static_cast<char*>(allocate_aligned(bytes));
-  if (!larger) {
-    fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes of workspace asked for, %llu free", (unsigned long long)bytes,
-         (unsigned long long)host_memory().available);
-  }
+  char* larger = static_cast<char*>(device_->allocate_memory(bytes, "of workspace asked for"));
   // Swapped on the stream's own thread: work queued by another thread in the meantime still sees one whole workspace.
   const auto swap = [this, larger, bytes](const Run&) {
     if (bytes <= workspace_bytes_) return free_aligned(larger);

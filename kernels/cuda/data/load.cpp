@@ -1,5 +1,5 @@
 // tensor_load: several threads read pieces of the file into pinned memory, from where the device fetches them while the
-// next pieces are read. What must be converted is so on the device.
+// next pieces are read. What must be converted is so on the device, also on its way to host memory.
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -82,8 +82,8 @@ class Load {
     const bool same = arguments_.file_dtype == out.dtype;
     char* target = same ? to : run_.workspace + wide_offset_ + static_cast<size_t>(reader) * kStagingBytes;
     // Between two readers' pieces there is nothing to order; a reader's own follow each other on the stream.
-    check_cuda(cudaMemcpyAsync(target, staging->data, bytes, cudaMemcpyHostToDevice, run_.stream),
-               "copying to the device");
+    check_cuda(cudaMemcpyAsync(target, staging->data, bytes, cudaMemcpyDefault, run_.stream),
+               out.on_host ? "copying to host memory" : "copying to the device");
     check_cuda(cudaEventRecord(staging->read, run_.stream), "recording an event");
     if (same) return;
     check_cuda(convert_elements(target, arguments_.file_dtype, to, out.dtype, count, run_.launch()),

@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "common/failure.h"
+#include "common/host_memory.h"
 #include "stream.h"
 
 namespace tamias {
@@ -35,6 +36,27 @@ const cudaDeviceProp& properties_of(int index) {
   return known.emplace(index, properties).first->second;
 }
 
+cudaError_t free_memory(uint64_t address, Place place) {
+  void* memory = reinterpret_cast<void*>(address);
+  return place == Place::host ? cudaFreeHost(memory) : cudaFree(memory);
+}
+
+// Every device and every kernel can reach it, at the same address. To pin more than the host has would end processes.
+void* allocate_pinned(uint64_t bytes) {
+  void* memory = nullptr;
+  const uint64_t available = host_memory().available;
+  const cudaError_t error = bytes > available
+                                ? cudaErrorMemoryAllocation
+                                : cudaHostAlloc(&memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes of host memory asked for, %llu free", (unsigned long long)bytes,
+         (unsigned long long)available);
+  }
+  check_cuda(error, "allocating host memory");
+  return memory;
+}
+
 }  // namespace
 
 Device::Device(int index) : index_(index), properties_(properties_of(index)) {
@@ -47,19 +69,19 @@ Device::Device(int index) : index_(index), properties_(properties_of(index)) {
 
 Device::~Device() {
   if (cudaSetDevice(index_) != cudaSuccess) return;
-  for (const uint64_t address : allocations_.addresses()) cudaFree(reinterpret_cast<void*>(address));
+  allocations_.for_each(free_memory);
 }
 
 void Device::enter() const { check_cuda(cudaSetDevice(index_), "making the device current"); }
 
-uint64_t Device::allocate(uint64_t bytes) {
+uint64_t Device::allocate(uint64_t bytes, Place place) {
   enter();
-  void* memory = allocate_device_memory(bytes, "asked for");
+  void* memory = place == Place::host ? allocate_pinned(bytes) : allocate_device_memory(bytes, "asked for");
   const auto address = reinterpret_cast<uint64_t>(memory);
   try {
-    allocations_.add(address, bytes);
+    allocations_.add(address, bytes, place);
   } catch (...) {
-    cudaFree(memory);
+    free_memory(address, place);
     throw;
   }
   return address;
@@ -67,9 +89,9 @@ uint64_t Device::allocate(uint64_t bytes) {
 
 void Device::release(uint64_t address) {
   enter();
-  allocations_.remove(address);
+  const Place place = allocations_.remove(address);
   for (const auto& stream : owned_.streams()) stream->wait();
-  check_cuda(cudaFree(reinterpret_cast<void*>(address)), "freeing memory");
+  check_cuda(free_memory(address, place), "freeing memory");
 }
 
 uint64_t Device::workspace_bytes() const {
@@ -147,7 +169,8 @@ extern "C" int32_t tamias_device_info_get(uint64_t device, tamias_device_info* i
     info->token_group = TAMIAS_TOKEN_GROUP;
     info->bytes_total = total;
     info->bytes_free = available;
-    info->bytes_allocated = asked->allocations().bytes() + asked->workspace_bytes();
+    info->bytes_allocated = asked->allocations().bytes(Place::device) + asked->workspace_bytes();
+    info->host_bytes_allocated = asked->allocations().bytes(Place::host);
     std::snprintf(info->name, sizeof info->name, "%.127s", asked->name());
   });
 }

@@ -27,8 +27,8 @@ class Device {
   OwnedHandles& owned() { return owned_; }
 
   const Allocations& allocations() const { return allocations_; }
-  uint64_t allocate(uint64_t bytes);  // fails with TAMIAS_OUT_OF_MEMORY
-  void release(uint64_t address);     // waits for the streams first
+  uint64_t allocate(uint64_t bytes, Place place);  // fails with TAMIAS_OUT_OF_MEMORY
+  void release(uint64_t address);                  // waits for the streams first
 
   uint64_t workspace_bytes() const;
 

@@ -58,17 +58,16 @@ void Stream::submit(const Task& task) {
 }
 
 void Stream::write(void* destination, const void* source, uint64_t bytes) {
-  // From pageable memory the call returns once the driver has its own copy of the bytes.
+  // From pageable memory the call returns once the driver has its own copy of the bytes. What is written to or read from
+  // may itself be in host memory: the driver knows by the addresses.
   submit([=](const Run& run) {
-    check_cuda(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyHostToDevice, run.stream),
-               "copying to the device");
+    check_cuda(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyDefault, run.stream), "copying to the device");
   });
 }
 
 void Stream::read(void* destination, const void* source, uint64_t bytes) {
   submit([=](const Run& run) {
-    check_cuda(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyDeviceToHost, run.stream),
-               "copying from the device");
+    check_cuda(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyDefault, run.stream), "copying from the device");
   });
 }
 

@@ -1,6 +1,7 @@
 import { Device } from "../../../ffi/index.ts";
 import { Bench, testBackend, Values } from "../support.ts";
 import type { Operand, Random } from "../support.ts";
+import { packedMaskBytes } from "../../../src/nn/ops.ts";
 import type { AbuseReport } from "./wrong-calls.ts";
 
 /** Runs what reads masks on lists and counts that no selection would write. Operands find writes beside them. */
@@ -16,7 +17,7 @@ export async function abuseMasks(
     using bench = new Bench(device, random);
     const columns = random.integer(1, 40);
     const capacity = random.pick([1, columns, random.integer(1, 50)]);
-    for (const run of [attention, update, mlp]) {
+    for (const run of [attention, update, mlp, pack, unpack]) {
       log(`round ${round}, ${run.name}, ${columns} columns, capacity ${capacity}`);
       calls++;
       try {
@@ -98,6 +99,22 @@ function update(bench: Bench, columns: number, capacity: number): Operand[] {
   const [now, cached] = [bench.normal([1, groups, columns]), bench.normal([1, groups, columns])];
   tried(() => bench.call("tamias_update_chosen", now.tensor, indices.tensor, counts.tensor, cached.tensor));
   return [now, cached, indices, counts];
+}
+
+function pack(bench: Bench, columns: number, capacity: number): Operand[] {
+  const groups = bench.random.integer(1, 9);
+  const [indices, counts] = garbageMask(bench, 2, groups, columns, capacity);
+  const packed = bench.output([1, 2, groups, packedMaskBytes(capacity, columns)], { dtype: "u8" });
+  tried(() => bench.call("tamias_mask_pack", indices.tensor, counts.tensor, columns, packed.tensor));
+  return [indices, counts, packed];
+}
+
+function unpack(bench: Bench, columns: number, capacity: number): Operand[] {
+  const groups = bench.random.integer(1, 9);
+  const [indices, counts] = garbageMask(bench, 2, groups, columns, capacity);
+  const packed = bench.uniform([1, 2, groups, bench.random.integer(1, 50)], 0, 255, { dtype: "u8" });
+  tried(() => bench.call("tamias_mask_unpack", packed.tensor, counts.tensor, indices.tensor));
+  return [indices, counts, packed];
 }
 
 function mlp(bench: Bench, hidden: number, capacity: number): Operand[] {

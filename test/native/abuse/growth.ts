@@ -20,7 +20,7 @@ export function growthOfDevices(cycles: number): Growth {
     const stream = handle();
     library.call("tamias_event_create", [device, made]);
     library.call("tamias_event_record", [handle(), stream]);
-    library.call("tamias_memory_alloc", [device, 100_000, made]);
+    library.call("tamias_memory_alloc", [device, 100_000, 0, made]);
     const source = new Uint8Array(100);
     library.call("tamias_memory_write", [stream, handle(), source, source.length]);
     library.call("tamias_device_close", [device]);

@@ -66,12 +66,15 @@ export function validCalls(world: World): Record<SymbolName, () => ValidCall> {
       call([0, 1, out8()], { index: [-1, 1000, 2 ** 31 - 1], threads: [-1, 2 ** 31 - 1, -(2 ** 31)] }),
     tamias_device_close: () => call([device.handle]),
     tamias_device_info_get: () => {
-      const info = new Uint8Array(176);
-      new DataView(info.buffer).setUint32(0, 176, true);
+      const info = new Uint8Array(184);
+      new DataView(info.buffer).setUint32(0, info.length, true);
       return call([device.handle, info]);
     },
     tamias_memory_alloc: () =>
-      call([device.handle, 64, out8()], { bytes: [0, 2n ** 63n, 2n ** 64n - 1n, 2n ** 50n] }),
+      call([device.handle, 64, 0, out8()], {
+        bytes: [0, 2n ** 63n, 2n ** 64n - 1n, 2n ** 50n],
+        place: [-1, 2, 2 ** 31 - 1],
+      }),
     tamias_memory_free: () =>
       call([device.handle, device.allocate(64).address], {
         address: [0, 1, ...world.foreignAddresses, 2n ** 64n - 1n, device.allocate(64).address + 8],
@@ -173,6 +176,12 @@ export function validCalls(world: World): Record<SymbolName, () => ValidCall> {
       }),
     tamias_select_threshold: () =>
       op([f32(1, 2, 2, 12), 0.5, 5, ...selected()], { z: float, maximum: [-1, -(2n ** 63n)] }),
+    tamias_mask_pack: () =>
+      op([...mask(1, 2, 3, 5), 12, world.tensor([1, 2, 3, 5], "u8")], {
+        columns: [-1, -(2n ** 63n), 2n ** 31n],
+      }),
+    tamias_mask_unpack: () =>
+      op([world.tensor([1, 2, 3, 5], "u8", Array(30).fill(0)), mask(1, 2, 3, 5)[1]!, mask(1, 2, 3, 5)[0]!]),
     tamias_block_means: () => op([f32(1, 10, 6), 4, f32(1, 3, 6)], { group }),
     tamias_neuron_scores: () => op([f32(1, 3, 6), f32(1, 3, 6), f32(6), f32(1, 3, 6)]),
     tamias_update_chosen: () => op([f32(1, 3, 6), ...mask(1, 1, 3, 4), f32(1, 3, 6)]),

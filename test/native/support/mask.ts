@@ -19,14 +19,22 @@ export class Mask {
   readonly shape: MaskShape;
   readonly #chosen: readonly Chosen[];
 
-  /** `chosen` in the order of [batch, lists, groups]. What lies past a group's count is garbage. */
+  /**
+   * `chosen` in the order of [batch, lists, groups]. What lies past a group's count is garbage. `room` is made for every
+   * column where a group has "all", or only for lists that are `chosen`.
+   */
   constructor(
     bench: Bench,
     shape: MaskShape,
     chosen: readonly Chosen[],
-    { capacity = 0, dtype = "i32" }: { capacity?: number; dtype?: "i32" | "u16" } = {},
+    {
+      capacity = 0,
+      dtype = "i32",
+      room = "all",
+    }: { capacity?: number; dtype?: "i32" | "u16"; room?: "all" | "chosen" } = {},
   ) {
-    const needed = chosen.map((list) => (list === "all" ? shape.columns : list.length));
+    const whole = room === "all" ? shape.columns : 0;
+    const needed = chosen.map((list) => (list === "all" ? whole : list.length));
     const width = Math.max(1, capacity, ...needed);
     const indices = Values.build([shape.batch, shape.lists, shape.groups, width], () =>
       dtype === "u16" ? bench.random.integer(0, 65_535) : bench.random.integer(-(2 ** 31), 2 ** 31 - 1),
