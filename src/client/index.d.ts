@@ -58,7 +58,7 @@ export type Message =
       sigma: number;
       seconds: number;
       action: StepAction;
-      cells?: { layer: number; module: "attention" | "mlp"; action: StepAction; density: number }[];
+      cells?: { layer: number; module: string; action: StepAction; density: number }[];
       grid?: [frames: number, rows: number, columns: number];
       /** One byte for each image token: how many rows recomputed this key. */
       payload?: Uint8Array<ArrayBuffer>;

@@ -1,9 +1,10 @@
 import type { DeviceTensor } from "../../ffi/index.ts";
 import type { Ops, QueryKeyValue } from "../nn/index.ts";
+import type { AttentionCacheLayout } from "./cache-layout.ts";
 import type { MaskCounts } from "./counts.ts";
-import { type FixedChoice, Mask, type MaskShape } from "./mask.ts";
-import type { AttentionSettings, Selector } from "./policy.ts";
-import type { SideJob, SideWork } from "./side-work.ts";
+import { type FixedChoice, groupCount, Mask } from "./mask.ts";
+import type { MaskJob, MaskWork } from "./mask-work.ts";
+import type { CacheRule, Selector } from "./policy.ts";
 
 /** What a refresh leaves behind for the delta steps after it. */
 interface Remembered {
@@ -14,44 +15,46 @@ interface Remembered {
   sigma: number;
 }
 
-/** One layer's attention across the steps of a run: its mask, its cache, its last log-sum-exp. */
+/** What a cell asks of its cache. */
+export interface AttentionCellSettings {
+  readonly select: Selector;
+  readonly cache: CacheRule;
+  readonly forecast: number;
+}
+
+/** Attention of some heads of one layer across the steps of a run: mask, cache, last log-sum-exp. */
 export class AttentionCache implements Disposable {
   readonly mask: Mask;
   readonly #ops: Ops;
-  readonly #side: SideWork;
-  readonly #settings: AttentionSettings;
-  /** This layer's log-sum-exp at the last refresh, F32 [batch, heads, queries]. */
+  readonly #work: MaskWork;
+  /** These heads' log-sum-exp at the last refresh, F32 [batch, heads, queries]. */
   readonly #lse: DeviceTensor;
   readonly #current: Remembered;
   /** The cache of the refresh before, kept for forecasts. */
   readonly #earlier: Remembered | null;
   #refreshes = 0;
   /** Makes the mask and the cache of the last refresh. */
-  #job: SideJob | undefined;
+  #job: MaskJob | undefined;
 
   constructor(
     ops: Ops,
-    side: SideWork,
+    work: MaskWork,
     counts: MaskCounts,
-    settings: AttentionSettings,
-    selector: Selector,
-    shape: MaskShape,
+    layout: AttentionCacheLayout,
     fixed: FixedChoice,
-    headDim: number,
   ) {
-    const { batch, lists: heads, rows: queries } = shape;
+    const { batch, lists: heads, rows: queries } = layout.mask.shape;
     this.#ops = ops;
-    this.#side = side;
-    this.#settings = settings;
-    this.mask = new Mask(ops, counts, shape, selector, fixed);
+    this.#work = work;
+    this.mask = new Mask(ops, counts, layout.mask, fixed);
     this.#lse = ops.memory.persistent([batch, heads, queries], "f32");
     const remember = (): Remembered => ({
-      out: ops.memory.persistent([batch, heads, queries, headDim]),
-      lse: settings.cache.rule === "lse" ? ops.memory.persistent([batch, heads, queries], "f32") : null,
+      out: ops.memory.persistent([batch, heads, queries, layout.headDim]),
+      lse: layout.rule === "lse" ? ops.memory.persistent([batch, heads, queries], "f32") : null,
       sigma: 0,
     });
     this.#current = remember();
-    this.#earlier = settings.forecast > 0 && settings.cache.rule === "control" ? remember() : null;
+    this.#earlier = layout.keepsEarlier ? remember() : null;
   }
 
   get isFilled(): boolean {
@@ -61,13 +64,23 @@ export class AttentionCache implements Disposable {
   /**
    * Dense attention of this step, and beside what follows it: a new mask from its column sums, and a new cache of what
    * the mask leaves out. Temporaries in `qkv` and `out` may be disposed; what they hold must not be overwritten.
+   * @param always keys to choose whatever their scores from now on; undefined: those of the last time
    */
-  refresh(qkv: QueryKeyValue, scale: number, sigma: number, out: DeviceTensor, always?: Uint8Array): void {
+  refresh(
+    qkv: QueryKeyValue,
+    scale: number,
+    sigma: number,
+    out: DeviceTensor,
+    { select, cache }: AttentionCellSettings,
+    always?: Uint8Array,
+  ): void {
     const ops = this.#ops;
     const { group, columns } = this.mask.shape;
-    const [batch = 0, heads = 0, queries = 0] = this.#lse.shape;
+    const [batch = 0, heads = 0] = this.#lse.shape;
     this.#job?.wait();
-    using columnSums = ops.memory.temporary([batch, heads, Math.ceil(queries / group), columns], "f32");
+    using columnSums = ops.memory.temporary([batch, heads, groupCount(this.mask.shape), columns], "f32");
+    // The last refresh's log-sum-exp L' in place of this one's scales a row's part of the sums by exp(L - L'): rows whose
+    // keys match better than they did count more, up to the steps' change of the softmax denominator.
     ops.attentionColumnSums(qkv, {
       scale,
       group,
@@ -79,43 +92,46 @@ export class AttentionCache implements Disposable {
     const earlier = this.isFilled ? this.#earlier : null;
     if (earlier) earlier.sigma = this.#current.sigma;
     this.#current.sigma = sigma;
-    this.#job = this.#side.start([columnSums, out, qkv.q, qkv.k, qkv.v], (side) => {
-      this.mask.select(side, columnSums, always);
+    if (always) this.mask.setAlways(always);
+    this.#job = this.#work.start([columnSums, out, qkv.q, qkv.k, qkv.v], (side) => {
+      this.mask.select(side, columnSums, select);
       if (earlier) side.copy(this.#current.out, earlier.out);
-      this.#remember(side, qkv, scale, out);
+      this.#remember(side, qkv, scale, out, cache);
     });
     this.#refreshes++;
   }
 
   /** The chosen keys of this step, merged with the cache. */
-  delta(qkv: QueryKeyValue, scale: number, sigma: number, out: DeviceTensor): void {
-    const { cache } = this.#settings;
+  delta(
+    qkv: QueryKeyValue,
+    scale: number,
+    sigma: number,
+    out: DeviceTensor,
+    { cache, forecast }: AttentionCellSettings,
+  ): void {
     const { group } = this.mask.shape;
-    const beta = cache.rule === "control" ? cache.beta : 1;
     this.#job?.wait();
-    using forecast = this.#forecast(sigma);
+    using forecasted = this.#forecast(sigma, forecast);
     this.#ops.attentionColumns(qkv, {
       scale,
       group,
       mask: this.mask,
       rule: cache.rule,
-      beta,
-      cache: cache.rule === "none" ? null : (forecast ?? this.#current.out),
+      beta: betaOf(cache),
+      cache: cache.rule === "none" ? null : (forecasted ?? this.#current.out),
       cacheLse: this.#current.lse,
       out,
     });
   }
 
   /** Fills the cache with what the mask leaves out of dense attention's `out`. */
-  #remember(ops: Ops, qkv: QueryKeyValue, scale: number, out: DeviceTensor): void {
-    const { cache } = this.#settings;
+  #remember(ops: Ops, qkv: QueryKeyValue, scale: number, out: DeviceTensor, cache: CacheRule): void {
     const { group } = this.mask.shape;
     if (cache.rule === "none") return;
     using lse = ops.memory.temporary(this.#lse.shape, "f32");
     const chosen = { out: this.#current.out, lse };
     ops.attentionColumns(qkv, { scale, group, mask: this.mask, rule: "none", ...chosen });
-    const beta = cache.rule === "control" ? cache.beta : 1;
-    ops.attentionCache(cache.rule, beta, { out, lse: this.#lse }, chosen, this.#current);
+    ops.attentionCache(cache.rule, betaOf(cache), { out, lse: this.#lse }, chosen, this.#current);
   }
 
   [Symbol.dispose](): void {
@@ -128,13 +144,17 @@ export class AttentionCache implements Disposable {
   }
 
   /** The cache carried along the line through its last two refreshes, or undefined where it stands still. */
-  #forecast(sigma: number): DeviceTensor | undefined {
-    if (!this.#earlier || this.#refreshes < 2) return undefined;
+  #forecast(sigma: number, forecast: number): DeviceTensor | undefined {
+    if (!this.#earlier || this.#refreshes < 2 || forecast === 0) return undefined;
     const travelled = this.#current.sigma - this.#earlier.sigma;
     if (travelled === 0) return undefined;
-    const reach = (this.#settings.forecast * (sigma - this.#current.sigma)) / travelled;
-    const forecast = this.#ops.memory.temporary(this.#current.out.shape);
-    this.#ops.combine(1 + reach, this.#current.out, -reach, this.#earlier.out, forecast);
-    return forecast;
+    const reach = (forecast * (sigma - this.#current.sigma)) / travelled;
+    const forecasted = this.#ops.memory.temporary(this.#current.out.shape);
+    this.#ops.combine(1 + reach, this.#current.out, -reach, this.#earlier.out, forecasted);
+    return forecasted;
   }
+}
+
+function betaOf(cache: CacheRule): number {
+  return cache.rule === "control" ? cache.beta : 1;
 }

@@ -1,5 +1,15 @@
 import { z } from "zod";
-import { type Action, attentionSchema, mlpSchema, type Plan, type Policy, type RunShape } from "./policy.ts";
+import type { Action, Cell, ModuleDescription } from "./cells.ts";
+import {
+  attentionOverrideSchema,
+  attentionSchema,
+  type ModuleSettings,
+  mlpOverrideSchema,
+  mlpSchema,
+  type Plan,
+  type Policy,
+  type RunShape,
+} from "./policy.ts";
 
 /** When a module refreshes: dense before `from`, then at `from` and every `every` steps. */
 const scheduleSchema = z.strictObject({
@@ -20,6 +30,17 @@ export const columnPolicySchema = z.strictObject({
   attention: z.strictObject({ ...attentionSchema.shape, refresh: scheduleSchema }).nullable(),
   /** MLP deltas; null runs MLPs dense. */
   mlp: z.strictObject({ ...mlpSchema.shape, refresh: scheduleSchema }).nullable(),
+  /** Layers from..to-1 with settings of their own; of several that hold a layer the last counts. */
+  layers: z
+    .array(
+      z.strictObject({
+        from: z.int().min(0),
+        to: z.int().min(1),
+        attention: attentionOverrideSchema.optional(),
+        mlp: mlpOverrideSchema.optional(),
+      }),
+    )
+    .default([]),
   /**
    * Whole steps to leave out: after the first `from` steps and before the last `until`, of each `every` steps the last
    * is skipped. null skips none.
@@ -36,6 +57,7 @@ export const columnPolicySchema = z.strictObject({
 });
 
 export type ColumnPolicySettings = z.input<typeof columnPolicySchema>;
+type ParsedSettings = z.output<typeof columnPolicySchema>;
 
 /**
  * A policy from settings.
@@ -50,41 +72,87 @@ export function columnPolicy(settings: ColumnPolicySettings): Policy {
   };
 }
 
-const untouched = { select: { kind: "topK", density: 1 } } as const;
-
 class ColumnPlan implements Plan {
-  readonly attention: Plan["attention"];
-  readonly mlp: Plan["mlp"];
-  readonly reuses = false;
+  readonly isStatic = true;
+  readonly maySkip: boolean;
   readonly skipForecast: number;
-  readonly #settings: z.output<typeof columnPolicySchema>;
-  readonly #actions: { attention: readonly Action[]; mlp: readonly Action[] };
+  readonly blockRanges = [];
+  readonly signals = [];
+  readonly #denseLayers: number;
   readonly #runs: readonly boolean[];
+  readonly #actions: { attention: readonly Action[]; mlp: readonly Action[] };
+  readonly #settings: readonly { attention: ModuleSettings; mlp: ModuleSettings }[];
 
-  constructor(settings: z.output<typeof columnPolicySchema>, run: RunShape) {
-    const { attention, mlp, skip } = settings;
-    this.#settings = settings;
-    this.attention = attentionSchema.parse(attention ? without(attention, "refresh") : untouched);
-    this.mlp = mlpSchema.parse(mlp ? without(mlp, "refresh") : untouched);
+  constructor(settings: ParsedSettings, { steps, modules }: RunShape) {
+    const { attention, mlp, skip, denseLayers } = settings;
+    this.#denseLayers = denseLayers;
     this.skipForecast = skip?.forecast ?? 0;
-    this.#runs = Array.from({ length: run.steps }, (_, step) => {
-      if (!skip || step < skip.from || step >= run.steps - skip.until) return true;
+    this.#runs = Array.from({ length: steps }, (_, step) => {
+      if (!skip || step < skip.from || step >= steps - skip.until) return true;
       return (step - skip.from) % skip.every !== skip.every - 1;
     });
+    this.maySkip = this.#runs.includes(false);
     this.#actions = {
       attention: schedule(this.#runs, attention?.refresh),
       mlp: schedule(this.#runs, mlp?.refresh),
     };
+    const layers = modules.reduce((most, { layer }) => Math.max(most, layer + 1), 0);
+    this.#settings = Array.from({ length: layers }, (_, layer) => settingsOf(settings, layer));
   }
 
   stepAction(step: number) {
     return this.#runs[step] === false ? ("skip" as const) : ("run" as const);
   }
 
-  action({ step, layer, module }: { step: number; layer: number; module: "attention" | "mlp" }): Action {
-    if (layer < this.#settings.denseLayers) return "dense";
+  action({ step, layer, module }: Cell): Action {
+    if (layer < this.#denseLayers || !isColumnar(module)) return "dense";
     return this.#actions[module][step] ?? "dense";
   }
+
+  settings({ layer, module }: Cell): ModuleSettings {
+    const settings = this.#settings[layer];
+    if (!settings || !isColumnar(module))
+      throw new RangeError(`Layer ${layer} has no deltas of "${module}".`);
+    return settings[module];
+  }
+
+  mayDelta({ layer, id }: ModuleDescription): boolean {
+    if (layer < this.#denseLayers || !isColumnar(id)) return false;
+    return this.#actions[id].some((action) => action !== "dense");
+  }
+
+  mayReuse(): boolean {
+    return false;
+  }
+}
+
+/** Modules with columns to choose from; their ids are their kinds. */
+function isColumnar(module: string): module is "attention" | "mlp" {
+  return module === "attention" || module === "mlp";
+}
+
+const everything = { select: { kind: "topK", density: 1 } } as const;
+
+function settingsOf(
+  { attention, mlp, layers }: ParsedSettings,
+  layer: number,
+): { attention: ModuleSettings; mlp: ModuleSettings } {
+  const own = layers.findLast(({ from, to }) => layer >= from && layer < to);
+  const { refresh: _, ...attentionBase } = attention ?? {
+    ...attentionSchema.parse(everything),
+    refresh: null,
+  };
+  const { refresh: __, ...mlpBase } = mlp ?? { ...mlpSchema.parse(everything), refresh: null };
+  return {
+    attention: { kind: "attention", ...attentionBase, ...defined(own?.attention) },
+    mlp: { kind: "mlp", ...mlpBase, ...defined(own?.mlp) },
+  };
+}
+
+/** Without what is undefined, so that it overrides nothing. */
+function defined<T extends object>(overrides: T | undefined): { [Key in keyof T]?: NonNullable<T[Key]> } {
+  const entries = Object.entries(overrides ?? {}).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as { [Key in keyof T]?: NonNullable<T[Key]> };
 }
 
 /** A step that should refresh but is skipped hands its refresh to the next step that runs. */
@@ -97,9 +165,4 @@ function schedule(runs: readonly boolean[], refresh: z.output<typeof scheduleSch
     due = false;
     return "refresh";
   });
-}
-
-function without<T extends object, Key extends keyof T>(object: T, key: Key): Omit<T, Key> {
-  const { [key]: _, ...rest } = object;
-  return rest;
 }

@@ -1,6 +1,7 @@
 import type { DeviceTensor } from "../../ffi/index.ts";
 import type { ColumnMask, Ops, SelectionRules } from "../nn/index.ts";
 import type { CountSlot, MaskCounts } from "./counts.ts";
+import { mostColumns } from "./densities.ts";
 import type { Selector } from "./policy.ts";
 
 const ALL_COLUMNS = -1;
@@ -16,7 +17,18 @@ export interface MaskShape {
   readonly columns: number;
 }
 
-/** Columns and groups taken whatever their scores; sizes as in `MaskShape`. */
+/** A mask before it exists. */
+export interface MaskLayout {
+  readonly shape: MaskShape;
+  /** Columns a list has room for. */
+  readonly capacity: number;
+  /** Whether some columns are chosen whatever their scores. */
+  readonly hasAlways: boolean;
+  /** Whether some groups choose every column. */
+  readonly hasDenseGroups: boolean;
+}
+
+/** Columns and groups taken whatever their scores: U8 [columns] and U8 [groups]. */
 export interface FixedChoice {
   readonly always?: Uint8Array | undefined;
   readonly denseGroups?: Uint8Array | undefined;
@@ -29,56 +41,54 @@ export class Mask implements ColumnMask, Disposable {
   readonly countSlot: CountSlot;
   readonly capacity: number;
   readonly #ops: Ops;
-  readonly #selector: Selector;
   readonly #always: DeviceTensor | null;
   readonly #denseGroups: DeviceTensor | null;
 
-  constructor(ops: Ops, counts: MaskCounts, shape: MaskShape, selector: Selector, fixed: FixedChoice = {}) {
+  constructor(
+    ops: Ops,
+    counts: MaskCounts,
+    { shape, capacity, hasAlways, hasDenseGroups }: MaskLayout,
+    fixed: FixedChoice = {},
+  ) {
     const { batch, lists, columns } = shape;
     const groups = groupCount(shape);
-    const alwaysCount = fixed.always?.reduce((sum, chosen) => sum + (chosen ? 1 : 0), 0) ?? 0;
     this.shape = shape;
-    this.capacity = Math.min(columns, Math.max(1, alwaysCount, mostColumns(selector, columns)));
+    this.capacity = capacity;
     this.#ops = ops;
-    this.#selector = selector;
-    this.indices = ops.memory.persistent(
-      [batch, lists, groups, this.capacity],
-      columns <= 65536 ? "u16" : "i32",
-    );
+    this.indices = ops.memory.persistent([batch, lists, groups, capacity], columns <= 65536 ? "u16" : "i32");
     this.countSlot = counts.take([batch, lists, groups]);
-    this.#always = fixed.always ? ops.memory.persistent([columns], "u8") : null;
-    this.#denseGroups = fixed.denseGroups ? ops.memory.persistent([groups], "u8") : null;
-    if (this.#always) ops.stream.write(this.#always, fixed.always!);
-    if (this.#denseGroups) ops.stream.write(this.#denseGroups, fixed.denseGroups!);
+    this.#always = hasAlways ? ops.memory.persistent([columns], "u8") : null;
+    this.#denseGroups = hasDenseGroups ? ops.memory.persistent([groups], "u8") : null;
+    if (this.#always) ops.stream.write(this.#always, fixed.always ?? new Uint8Array(columns));
+    if (this.#denseGroups) ops.stream.write(this.#denseGroups, fixed.denseGroups ?? new Uint8Array(groups));
   }
 
   get counts(): DeviceTensor {
     return this.countSlot.tensor;
   }
 
-  /** Chooses anew, on the stream of `ops`. `always` replaces the fixed always-columns of the constructor. */
-  select(ops: Ops, scores: DeviceTensor, always?: Uint8Array): void {
+  /**
+   * Other columns that are chosen whatever their scores, from the next choice on. Written in the main stream's order, so
+   * the last choice must be behind it.
+   */
+  setAlways(always: Uint8Array): void {
+    if (this.#always) this.#ops.stream.write(this.#always, always);
+  }
+
+  /** Chooses anew, on the stream of `ops`. */
+  select(ops: Ops, scores: DeviceTensor, selector: Selector): void {
     const { columns } = this.shape;
-    if (always && this.#always) ops.stream.write(this.#always, always);
     const rules: SelectionRules = { always: this.#always, denseGroups: this.#denseGroups };
-    switch (this.#selector.kind) {
+    const maximum = mostColumns(selector, columns);
+    switch (selector.kind) {
       case "topK":
-        return ops.selectTopK(scores, mostColumns(this.#selector, columns), rules, this);
+        return ops.selectTopK(scores, maximum, rules, this);
       case "mass": {
-        const { mass, minDensity } = this.#selector;
-        const range = {
-          minimum: Math.ceil(minDensity * columns),
-          maximum: mostColumns(this.#selector, columns),
-        };
-        return ops.selectMass(scores, { mass, ...range }, rules, this);
+        const minimum = Math.ceil(selector.minDensity * columns);
+        return ops.selectMass(scores, { mass: selector.mass, minimum, maximum }, rules, this);
       }
       case "threshold":
-        return ops.selectThreshold(
-          scores,
-          { z: this.#selector.z, maximum: mostColumns(this.#selector, columns) },
-          rules,
-          this,
-        );
+        return ops.selectThreshold(scores, { z: selector.z, maximum }, rules, this);
     }
   }
 
@@ -126,9 +136,4 @@ export class Mask implements ColumnMask, Disposable {
 
 export function groupCount({ rows, group }: Pick<MaskShape, "rows" | "group">): number {
   return Math.ceil(rows / group);
-}
-
-/** The most columns a selector may choose. */
-function mostColumns(selector: Selector, columns: number): number {
-  return Math.ceil((selector.kind === "topK" ? selector.density : selector.maxDensity) * columns);
 }

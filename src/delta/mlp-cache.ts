@@ -1,17 +1,22 @@
 import type { DeviceTensor } from "../../ffi/index.ts";
 import type { Mlp, Ops } from "../nn/index.ts";
+import type { MlpCacheLayout } from "./cache-layout.ts";
 import type { MaskCounts } from "./counts.ts";
-import { type FixedChoice, groupCount, Mask, type MaskShape } from "./mask.ts";
-import type { MlpSettings } from "./policy.ts";
-import { InlineWork, type SideJob, type SideWork } from "./side-work.ts";
+import { type FixedChoice, groupCount, Mask } from "./mask.ts";
+import { InlineMaskWork, type MaskJob, type MaskWork } from "./mask-work.ts";
+import type { Selector } from "./policy.ts";
 
-/** Draws the neurons that a choice takes whatever their scores, U8 [hidden]; asked only when one is made. */
-type DrawNeurons = () => Uint8Array | undefined;
+/** How a cell chooses its neurons. */
+export interface NeuronChoice {
+  readonly select: Selector;
+  /** Draws the neurons it takes whatever their scores, U8 [hidden]; asked only when a choice is made. */
+  draw(): Uint8Array | undefined;
+}
 
 /** One layer's MLP across the steps of a run: activations, pre-activation means and output of what was computed last. */
 export class MlpCache implements Disposable {
   readonly #ops: Ops;
-  readonly #side: SideWork;
+  readonly #work: MaskWork;
   readonly #choosesAhead: boolean;
   /** What the last delta recomputed, or the one that comes will. */
   #mask: Mask;
@@ -27,30 +32,22 @@ export class MlpCache implements Disposable {
   readonly #out: DeviceTensor;
   #filled = false;
   /** Chooses masks and updates means: the last such job. */
-  #job: SideJob | undefined;
+  #job: MaskJob | undefined;
   /** Whether that job has chosen what the next delta recomputes. */
   #isChosen = false;
 
-  constructor(
-    ops: Ops,
-    side: SideWork,
-    counts: MaskCounts,
-    { select, choose }: MlpSettings,
-    shape: MaskShape,
-    fixed: FixedChoice,
-    outputs: number,
-  ) {
-    const { batch, rows, group, columns } = shape;
-    const groups = groupCount(shape);
+  constructor(ops: Ops, work: MaskWork, counts: MaskCounts, layout: MlpCacheLayout, fixed: FixedChoice) {
+    const { batch, rows, group, columns } = layout.mask.shape;
+    const groups = groupCount(layout.mask.shape);
     this.#ops = ops;
-    this.#side = side;
-    this.#choosesAhead = choose === "ahead";
-    this.#mask = new Mask(ops, counts, shape, select, fixed);
+    this.#work = work;
+    this.#choosesAhead = layout.choosesAhead;
+    this.#mask = new Mask(ops, counts, layout.mask, fixed);
     this.#activations = ops.memory.persistent([batch, groups, columns, group]);
     this.#means = ops.memory.persistent([batch, groups, columns], "f32");
-    this.#out = ops.memory.persistent([batch, rows, outputs], "f32");
+    this.#out = ops.memory.persistent([batch, rows, layout.outputs], "f32");
     if (!this.#choosesAhead) return;
-    this.#nextMask = new Mask(ops, counts, shape, select, fixed);
+    this.#nextMask = new Mask(ops, counts, layout.mask, fixed);
     this.#otherMeans = ops.memory.persistent([batch, groups, columns], "f32");
   }
 
@@ -64,7 +61,7 @@ export class MlpCache implements Disposable {
   }
 
   /** The whole MLP, remembered. */
-  refresh(x: DeviceTensor, mlp: Mlp, out: DeviceTensor, always: DrawNeurons): void {
+  refresh(x: DeviceTensor, mlp: Mlp, out: DeviceTensor, choice: NeuronChoice): void {
     const ops = this.#ops;
     const { rows, norms } = mlp.columns(ops);
     this.#job?.wait();
@@ -76,9 +73,9 @@ export class MlpCache implements Disposable {
       [this.#means, this.#otherMeans] = [means, before];
       if (this.#filled) {
         const chosen = [this.#nextMask];
-        const drawn = always();
-        this.#job = this.#side.start([], (side) =>
-          this.#select(side, { now: means, before, norms }, chosen, drawn),
+        this.#redraw(chosen, choice);
+        this.#job = this.#work.start([], (side) =>
+          this.#select(side, { now: means, before, norms }, chosen, choice.select),
         );
         this.#isChosen = true;
       }
@@ -89,12 +86,12 @@ export class MlpCache implements Disposable {
   }
 
   /** Begins to choose what the delta that comes will recompute, unless that was chosen ahead. */
-  prepare(x: DeviceTensor, mlp: Mlp, always: DrawNeurons): void {
-    if (!this.#isChosen && !this.#nextMask) this.#choose(this.#side, x, mlp, [this.#mask], always);
+  prepare(x: DeviceTensor, mlp: Mlp, choice: NeuronChoice): void {
+    if (!this.#isChosen && !this.#nextMask) this.#choose(this.#work, x, mlp, [this.#mask], choice);
   }
 
   /** Recomputes the neurons whose mean pre-activation moved most, weighted by what they add. */
-  delta(x: DeviceTensor, mlp: Mlp, out: DeviceTensor, always: DrawNeurons): void {
+  delta(x: DeviceTensor, mlp: Mlp, out: DeviceTensor, choice: NeuronChoice): void {
     const ops = this.#ops;
     const { batch, group } = this.#mask.shape;
     const groups = groupCount(this.#mask.shape);
@@ -105,24 +102,19 @@ export class MlpCache implements Disposable {
     // What is needed at once is chosen at once. The first of all masks serves two deltas where masks are chosen ahead.
     else if (!this.#isChosen)
       this.#choose(
-        new InlineWork(ops),
+        new InlineMaskWork(ops),
         x,
         mlp,
         this.#nextMask ? [this.#mask, this.#nextMask] : [this.#mask],
-        always,
+        choice,
       );
     const mask = this.#mask;
     using delta = ops.memory.temporary([batch, groups, mask.capacity, group]);
     ops.mlpDeltaFc1(x, mlp.fc1, mlp.activation, mask, this.#activations, delta);
-    if (isAhead) this.#choose(this.#side, x, mlp, [this.#nextMask!], always);
+    if (isAhead) this.#choose(this.#work, x, mlp, [this.#nextMask!], choice);
     this.#isChosen = this.#nextMask !== undefined;
     ops.mlpDeltaFc2(delta, mask, rows, this.#out);
     ops.copy(this.#out, out);
-  }
-
-  /** The output as it was last computed. */
-  reuse(out: DeviceTensor): void {
-    this.#ops.copy(this.#out, out);
   }
 
   [Symbol.dispose](): void {
@@ -135,13 +127,13 @@ export class MlpCache implements Disposable {
   }
 
   /** Chooses masks from this step's input; then the means of what this step recomputes are today's. */
-  #choose(work: SideWork, x: DeviceTensor, mlp: Mlp, chosen: readonly Mask[], always: DrawNeurons): void {
+  #choose(work: MaskWork, x: DeviceTensor, mlp: Mlp, chosen: readonly Mask[], choice: NeuronChoice): void {
     const { batch, group, columns } = this.#mask.shape;
     const groups = groupCount(this.#mask.shape);
     const width = x.shape[2] ?? 0;
     const { norms } = mlp.columns(this.#ops);
     const recomputed = this.#mask;
-    const drawn = always();
+    this.#redraw(chosen, choice);
     this.#isChosen = true;
     this.#job = work.start([x], (side) => {
       using tokenMeans = side.memory.temporary([batch, groups, width], "f32");
@@ -151,7 +143,7 @@ export class MlpCache implements Disposable {
       side.copy(tokenMeans, typedMeans);
       using now = side.memory.temporary([batch, groups, columns], "f32");
       side.linear(typedMeans, mlp.fc1, now);
-      this.#select(side, { now, before: this.#means, norms }, chosen, drawn);
+      this.#select(side, { now, before: this.#means, norms }, chosen, choice.select);
       side.updateChosen(now, recomputed, this.#means);
     });
   }
@@ -160,12 +152,17 @@ export class MlpCache implements Disposable {
     ops: Ops,
     { now, before, norms }: Record<"now" | "before" | "norms", DeviceTensor>,
     chosen: readonly Mask[],
-    drawn: Uint8Array | undefined,
+    selector: Selector,
   ): void {
     const { batch, columns } = this.#mask.shape;
     const groups = groupCount(this.#mask.shape);
     using scores = ops.memory.temporary([batch, groups, columns], "f32");
     ops.neuronScores(now, before, norms, scores);
-    for (const mask of chosen) mask.select(ops, scores.reshape(batch, 1, groups, columns), drawn);
+    for (const mask of chosen) mask.select(ops, scores.reshape(batch, 1, groups, columns), selector);
+  }
+
+  #redraw(chosen: readonly Mask[], { draw }: NeuronChoice): void {
+    const drawn = draw();
+    if (drawn) for (const mask of chosen) mask.setAlways(drawn);
   }
 }

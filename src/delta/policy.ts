@@ -1,42 +1,45 @@
 import { z } from "zod";
+import type { Action, BlockRange, Cell, ModuleDescription, StepAction } from "./cells.ts";
+import type { Observation, SignalKind } from "./signals.ts";
+import type { TextShape } from "./text-tokens.ts";
 
-/**
- * What one module of one layer does at one step (`docs/deltas.md`):
- * - `dense`: everything, nothing remembered
- * - `refresh`: everything, and a new mask and cache
- * - `delta`: the chosen columns only, merged with the cache
- * - `reuse`: nothing, the cached output stands
- */
-export type Action = "dense" | "refresh" | "delta" | "reuse";
+export type { Action, Cell, ModuleDescription, ModuleKind, StepAction } from "./cells.ts";
 
-export type ModuleKind = "attention" | "mlp";
-
-/** One module of one layer at one step, the unit a plan decides about. */
-export interface Cell {
-  readonly step: number;
-  readonly layer: number;
-  readonly module: ModuleKind;
-}
-
-/** What a policy may know of a run before it starts. */
-export interface RunShape {
+/** What is known of a run before it starts. */
+export interface RunShape extends TextShape {
   readonly steps: number;
-  readonly layers: number;
+  /** Evaluations of the network that make one step (with guidance: two). */
+  readonly branches: number;
+  /** Every module of the network, in the order they run. */
+  readonly modules: readonly ModuleDescription[];
+  /** Pictures of one evaluation; default 1. */
+  readonly batch?: number | undefined;
 }
-
-/** What a whole step does: `run` the network, or `skip` it and carry its last output on. */
-export type StepAction = "run" | "skip";
 
 /** A policy's answer for one run. */
 export interface Plan {
-  stepAction(step: number): StepAction;
+  /**
+   * Whether every answer is settled before the run. A plan that is not static is never asked ahead of what it observes:
+   * no step is queued before the one before it has been reported.
+   */
+  readonly isStatic: boolean;
+  stepAction(step: number, branch: number): StepAction;
   action(cell: Cell): Action;
-  readonly attention: AttentionSettings;
-  readonly mlp: MlpSettings;
-  /** Whether any cell may answer `reuse`; outputs are kept only then. */
-  readonly reuses: boolean;
-  /** How far skipped steps follow the last change of the velocity: 0 repeats it, 1 continues its line. */
+  /** How a cell's columns are chosen and remembered; asked only of modules that `mayDelta`. */
+  settings(cell: Cell): ModuleSettings;
+  /** Whether any cell of this module may answer `refresh` or `delta`: caches are planned only there. */
+  mayDelta(module: ModuleDescription): boolean;
+  /** Whether any cell of this module may answer `reuse`: its output is kept only there. */
+  mayReuse(module: ModuleDescription): boolean;
+  /** Whether any step may be skipped. */
+  readonly maySkip: boolean;
+  /** How far skipped steps follow the last change of the output: 0 repeats it, 1 continues its line. */
   readonly skipForecast: number;
+  /** Ranges of blocks that may be reused as one cell each; ascending and apart. */
+  readonly blockRanges: readonly BlockRange[];
+  /** What the plan wants to observe; nothing else is measured. */
+  readonly signals: readonly SignalKind[];
+  observe?(observation: Observation): void;
 }
 
 /** A way to spend less than dense. Asking is all a policy can do: a module runs dense where delta would not be faster. */
@@ -80,6 +83,16 @@ export const cacheSchema = z.discriminatedUnion("rule", [
 ]);
 export type CacheRule = z.output<typeof cacheSchema>;
 
+/** Heads from..to-1 that differ from the others of their layer. */
+export const headRangeSchema = z.strictObject({
+  from: z.int().min(0),
+  to: z.int().min(1),
+  select: selectorSchema.optional(),
+  cache: cacheSchema.optional(),
+});
+
+const groupSchema = z.int().min(1).max(4096).optional();
+
 /** Cache and forecast default to what measured best (`docs/deltas.md`, "Measured"). */
 export const attentionSchema = z.strictObject({
   select: selectorSchema,
@@ -91,7 +104,8 @@ export const attentionSchema = z.strictObject({
   /** Keys chosen at random, as a fraction of all and part of the selector's share; redrawn at each refresh. */
   randomDensity: fraction.default(0),
   /** Queries that share a mask; default: what the device prefers. */
-  group: z.int().min(1).max(4096).optional(),
+  group: groupSchema,
+  heads: z.array(headRangeSchema).default([]),
 });
 export type AttentionSettings = z.output<typeof attentionSchema>;
 
@@ -102,6 +116,22 @@ export const mlpSchema = z.strictObject({
   /** Neurons chosen at random, as a fraction of all and part of the selector's share; redrawn at each step. */
   randomDensity: fraction.default(0),
   /** Tokens that share a mask; default: what the device prefers. */
-  group: z.int().min(1).max(4096).optional(),
+  group: groupSchema,
 });
 export type MlpSettings = z.output<typeof mlpSchema>;
+
+/**
+ * Settings of one cell. Densities, beta and forecast may change from step to step; group, head ranges, cache rule and
+ * `choose` of a module stay the same throughout a run.
+ */
+export type ModuleSettings =
+  ({ readonly kind: "attention" } & AttentionSettings) | ({ readonly kind: "mlp" } & MlpSettings);
+
+/** What a layer range of a policy may say differently. */
+export const attentionOverrideSchema = z.strictObject({
+  select: selectorSchema.optional(),
+  cache: cacheSchema.optional(),
+  group: groupSchema,
+  heads: z.array(headRangeSchema).optional(),
+});
+export const mlpOverrideSchema = z.strictObject({ select: selectorSchema.optional(), group: groupSchema });

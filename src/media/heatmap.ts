@@ -154,7 +154,7 @@ function drawStep(canvas: Canvas, start: StartEvent, layout: Layout, step: StepE
     if (cell.module === "attention") {
       const box = { x, y, width: cellWidth, height: cellHeight };
       drawCell(canvas, box, cell, (frequency) => imageKeys(frequency, start, box));
-    } else {
+    } else if (cell.module === "mlp") {
       const box = { x, y: y + cellHeight + 2, width: cellWidth, height: STRIP_HEIGHT };
       drawCell(canvas, box, cell, (frequency) => neurons(frequency, box));
     }

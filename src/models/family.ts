@@ -1,5 +1,7 @@
 import type { DeviceTensor } from "../../ffi/index.ts";
+import type { ModuleDescription } from "../delta/cells.ts";
 import type { Modules } from "../delta/modules.ts";
+import type { TextShape } from "../delta/text-tokens.ts";
 import type { TokenOrder } from "../delta/token-order.ts";
 import type { Ops } from "../nn/index.ts";
 import type { Sampler } from "../samplers/sampler.ts";
@@ -64,11 +66,11 @@ export interface Family extends Disposable {
   readonly sizes: PictureSizes;
   readonly defaults: RequestDefaults;
   readonly sampler: Sampler;
-  /** Layers of the network that hold modules a policy may address. */
-  readonly layers: number;
   readonly tokenChannels: number;
 
   grid(extent: Extent): Grid;
+  /** Every module of the network that a policy may address, in the order they run, with the sizes it has in one run. */
+  modules(tokens: { readonly latent: number; readonly text: number }): readonly ModuleDescription[];
   /** Shape of the latents of a grid; noise is drawn in it. */
   latentShape(grid: Grid): readonly number[];
   /** Latents [1, …] to tokens. */
@@ -105,20 +107,13 @@ export interface TokenLayout {
 export interface Conditioning extends Disposable {
   /** Evaluations that make one step, one velocity each. */
   readonly branches: readonly Branch[];
-  readonly text: TextPlacement;
+  readonly text: TextShape;
   /**
    * The velocity of a step from those of its branches; with one branch it is not called.
    * @param velocities one a branch, F32
    * @param out may be one of them
    */
   combine(velocities: readonly DeviceTensor[], out: DeviceTensor): void;
-}
-
-/** Where text tokens stand in the sequence that attention sees. */
-export interface TextPlacement {
-  readonly tokens: number;
-  /** `apart`: in no sequence of latent tokens, reached by cross-attention. */
-  readonly position: "first" | "last" | "apart";
 }
 
 /** One evaluation of the network, with text states of its own. */

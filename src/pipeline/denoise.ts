@@ -1,6 +1,6 @@
 import { throwIfAborted } from "../../ffi/errors.ts";
 import { type DeviceTensor, type Event, type Stream, TamiasError } from "../../ffi/index.ts";
-import type { Plan, StepAction } from "../delta/policy.ts";
+import type { Plan, Policy, RunShape, StepAction } from "../delta/policy.ts";
 import { DeltaRun, type DensityReport, type StepReport } from "../delta/run.ts";
 import type { Conditioning, Family } from "../models/family.ts";
 import type { Ops } from "../nn/index.ts";
@@ -14,7 +14,7 @@ const LOOK_AHEAD_SECONDS = 0.5;
 export interface Denoising {
   readonly family: Family;
   readonly conditioning: Conditioning;
-  readonly plan: Plan;
+  readonly policy: Policy;
   readonly steps: number;
   /** F32 [batch, tokens, tokenChannels], in the layout's order: noise, and at the end the finished latents. */
   readonly latents: DeviceTensor;
@@ -57,6 +57,7 @@ export async function* denoise(ops: Ops, run: Denoising): AsyncGenerator<Denoise
       using current = ahead ?? queue.step(step);
       // The device gets short steps before it has finished the one before, so that it never waits for this program.
       const mayLookAhead =
+        queue.mayLookAhead &&
         lastSeconds < LOOK_AHEAD_SECONDS &&
         step + 1 < run.steps &&
         !current.estimate &&
@@ -81,6 +82,7 @@ export async function* denoise(ops: Ops, run: Denoising): AsyncGenerator<Denoise
 class StepQueue implements Disposable {
   readonly #ops: Ops;
   readonly #run: Denoising;
+  readonly #plan: Plan;
   readonly #owned: DisposableStack;
   readonly #sampler;
   readonly #schedule;
@@ -92,17 +94,27 @@ class StepQueue implements Disposable {
   readonly #velocity: DeviceTensor;
 
   constructor(ops: Ops, run: Denoising) {
-    const { family, conditioning, plan, steps, latents, seed, recordColumns = false, maskOps } = run;
+    const { family, conditioning, policy, steps, latents, seed, recordColumns, maskOps } = run;
     const { branches, text } = conditioning;
     const { shape } = latents;
+    const [batch = 0, tokens = 0] = shape;
+    const runShape: RunShape = {
+      steps,
+      branches: branches.length,
+      modules: family.modules({ latent: tokens, text: text.textTokens }),
+      batch,
+      ...text,
+    };
+    const plan = policy.plan(runShape);
     using owned = new DisposableStack();
     this.#ops = ops;
     this.#run = run;
-    this.#schedule = family.sampler.schedule(steps, shape[1] ?? 0);
+    this.#plan = plan;
+    this.#schedule = family.sampler.schedule(steps, tokens);
     this.#sampler = owned.use(family.sampler.begin(ops, this.#schedule, shape));
-    this.#branches = branches.map((_, branch) => ({
+    this.#branches = branches.map(() => ({
       velocity: owned.use(ops.memory.persistent(shape, "f32")),
-      extrapolation: skipsAny(plan, steps, branch)
+      extrapolation: plan.maySkip
         ? owned.use(new VelocityExtrapolation(ops, shape, plan.skipForecast))
         : undefined,
     }));
@@ -110,25 +122,29 @@ class StepQueue implements Disposable {
       this.#branches.length === 1
         ? this.#branches[0]!.velocity
         : owned.use(ops.memory.persistent(shape, "f32"));
-    this.#delta = owned.use(
-      new DeltaRun(ops, plan, { textTokens: text.tokens, seed, recordColumns, sideOps: maskOps }),
-    );
+    this.#delta = owned.use(new DeltaRun(ops, plan, { ...runShape, seed, recordColumns, maskOps }));
     this.#reader = owned.use(ops.stream.device.createStream());
     this.#owned = owned.move();
   }
 
+  /** Whether a step may be queued before the one before it has been reported. */
+  get mayLookAhead(): boolean {
+    return this.#plan.isStatic;
+  }
+
   step(step: number): QueuedStep {
     const ops = this.#ops;
-    const { latents, conditioning, plan, steps, wantsEstimate } = this.#run;
+    const { latents, conditioning, steps, wantsEstimate } = this.#run;
     const sigma = this.#schedule.sigmas[step]!;
     const timestep = this.#schedule.timesteps[step]!;
     let action: StepAction = "skip";
     conditioning.branches.forEach((branch, index) => {
       const { velocity, extrapolation } = this.#branches[index]!;
-      if (plan.stepAction(step) === "skip") return extrapolation!.extrapolate(sigma, velocity);
+      if (this.#plan.stepAction(step, index) === "skip") return extrapolation!.extrapolate(sigma, velocity);
       action = "run";
-      const modules = this.#delta.modules({ step, sigma, branch: index });
-      branch.forward(latents, { sigma, timestep }, modules, velocity);
+      const at = { step, sigma, branch: index };
+      branch.forward(latents, { sigma, timestep }, this.#delta.modules(at), velocity);
+      this.#delta.observeVelocity(at, velocity);
       extrapolation?.record(velocity, sigma);
     });
     if (this.#branches.length > 1)
@@ -226,7 +242,3 @@ const skippedReport: DensityReport = {
   cells: [],
   lateMasks: 0,
 };
-
-function skipsAny(plan: Plan, steps: number, _branch: number): boolean {
-  return Array.from({ length: steps }, (_, step) => plan.stepAction(step)).includes("skip");
-}

@@ -47,7 +47,7 @@ export async function* generate(
     notes,
     device: ops.stream.device.info().name,
     imageTokens: order.length,
-    textTokens: conditioning.text.tokens,
+    textTokens: conditioning.text.textTokens,
     grid,
     tokenOrder: order,
     encodeSeconds,
@@ -64,7 +64,7 @@ export async function* generate(
   const steps = denoise(ops, {
     family,
     conditioning,
-    plan: policy.plan({ steps: settings.steps, layers: family.layers }),
+    policy,
     steps: settings.steps,
     latents,
     seed: settings.seed,

@@ -83,11 +83,10 @@ async function repeatRun(ops: Ops, kind: FamilyKind, folder: string, golden: Gol
   using latents = ops.memory.temporary(start.shape, "f32");
   ops.gatherRows(start, toOrder, latents);
   using raster = ops.memory.temporary(start.shape, "f32");
-  const plan = exact.plan({ steps, layers: family.layers });
   for await (const { step } of denoise(ops, {
     family,
     conditioning,
-    plan,
+    policy: exact,
     steps,
     latents,
     seed: 0,

@@ -47,13 +47,26 @@ export function syntheticRun({
     const action = step === 0 ? "dense" : step % 4 === 1 ? "refresh" : "delta";
     const cells = Array.from({ length: layers }, (__, layer): CellReport[] => {
       if (action !== "delta")
-        return (["attention", "mlp"] as const).map((module) => ({ layer, module, action, density: 1 }));
+        return (["attention", "mlp"] as const).map((module) => ({
+          branch: 0,
+          layer,
+          module,
+          action,
+          density: 1,
+        }));
       const attention = spot(step, steps, layer, grid, textTokens);
       const mlp = Float32Array.from({ length: neurons }, (___, at) => ((at * 7919 + layer * 131) % 97) / 97) //
         .map((value) => value ** 3);
       return [
-        { layer, module: "attention", action, density: mean(attention), columnFrequency: attention },
-        { layer, module: "mlp", action, density: mean(mlp), columnFrequency: mlp },
+        {
+          branch: 0,
+          layer,
+          module: "attention",
+          action,
+          density: mean(attention),
+          columnFrequency: attention,
+        },
+        { branch: 0, layer, module: "mlp", action, density: mean(mlp), columnFrequency: mlp },
       ];
     }).flat();
     const density = (module: CellReport["module"]) =>

@@ -42,7 +42,7 @@ test("puts each key at its place in the picture", () => {
   const frequency = new Float32Array(64 + 64).fill(0.5);
   frequency[64 + order.indexOf(2 * 8 + 5)] = 1;
   const cells = [
-    { layer: 0, module: "attention", action: "delta", density: 0.5, columnFrequency: frequency },
+    { branch: 0, layer: 0, module: "attention", action: "delta", density: 0.5, columnFrequency: frequency },
   ] as const;
   const steps = run.steps.map((step, index) => ({ ...step, cells: index === delta ? cells : [] }));
   const picture = drawHeatmap({ start: run.start, steps });

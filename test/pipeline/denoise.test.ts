@@ -68,12 +68,11 @@ class GuidedFlux implements Disposable {
     const { ops, sampler, transformer } = this;
     const family = {
       sampler,
-      layers: transformer.layers,
+      modules: ({ latent, text }) => transformer.modules({ textTokens: text, imageTokens: latent }),
       tokenChannels: transformer.inChannels,
     } as Partial<Family> as Family;
     using latents = this.noise();
-    const plan = policy.plan({ steps: STEPS, layers: family.layers });
-    const run = { family, conditioning, plan, steps: STEPS, latents, seed: 1, isWatched: watched };
+    const run = { family, conditioning, policy, steps: STEPS, latents, seed: 1, isWatched: watched };
     let last = -1;
     for await (const { step } of denoise(ops, run)) expect(step).toBe(++last);
     return hostValues(ops, latents);

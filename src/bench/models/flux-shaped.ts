@@ -13,13 +13,13 @@ export async function benchFluxShaped(
   ops: Ops,
   random: RandomTensors,
   shape: FluxShaped,
-  sideOps?: Ops,
+  maskOps?: Ops,
 ): Promise<StepTimes> {
   const { doubleBlocks, singleBlocks } = shape;
-  if (shape.whole) return timeNetwork(ops, random, shape, doubleBlocks, singleBlocks, sideOps);
-  const frame = await timeNetwork(ops, random, shape, 0, 0, sideOps);
-  const double = await timeNetwork(ops, random, shape, 1, 0, sideOps);
-  const single = await timeNetwork(ops, random, shape, 0, 1, sideOps);
+  if (shape.whole) return timeNetwork(ops, random, shape, doubleBlocks, singleBlocks, maskOps);
+  const frame = await timeNetwork(ops, random, shape, 0, 0, maskOps);
+  const double = await timeNetwork(ops, random, shape, 1, 0, maskOps);
+  const single = await timeNetwork(ops, random, shape, 0, 1, maskOps);
   const total = (seconds: (times: StepTimes) => number): number =>
     seconds(frame) +
     doubleBlocks * (seconds(double) - seconds(frame)) +
@@ -45,7 +45,7 @@ async function timeNetwork(
   shape: FluxShaped,
   doubleBlocks: number,
   singleBlocks: number,
-  sideOps: Ops | undefined,
+  maskOps: Ops | undefined,
 ): Promise<StepTimes> {
   const { heads, headDim, textTokens, imageTokens, inChannels } = shape;
   const axis = headDim / 8;
@@ -87,6 +87,6 @@ async function timeNetwork(
         { hidden, context, pooled, positions, timestep: [0.5], guidance: [3.5], modules },
         out,
       ),
-    { policy: shape.policy, layers: Math.max(1, transformer.layers), textTokens, sideOps },
+    { policy: shape.policy, modules: transformer.modules(positions), text: { textTokens }, maskOps },
   );
 }

@@ -39,12 +39,12 @@ export async function benchModel(
   using device = await Device.open({ backend, threads });
   using stream = device.createStream();
   using ops = new Ops(stream);
-  using sideStream = pipeline === "overlap" ? await openMaskStream(device) : undefined;
-  using sideOps = sideStream ? new Ops(sideStream) : undefined;
+  using maskStream = pipeline === "overlap" ? await openMaskStream(device) : undefined;
+  using maskOps = maskStream ? new Ops(maskStream) : undefined;
   using random = new RandomTensors(ops, 1);
   const times =
     shape.kind === "flux-shaped"
-      ? await benchFluxShaped(ops, random, shape, sideOps)
-      : await benchWanShaped(ops, random, shape, sideOps);
+      ? await benchFluxShaped(ops, random, shape, maskOps)
+      : await benchWanShaped(ops, random, shape, maskOps);
   return { device: device.info().name, model, title: shape.title, times };
 }

@@ -1,7 +1,10 @@
+import type { ModuleDescription } from "../../delta/cells.ts";
 import { columnPolicy, type ColumnPolicySettings } from "../../delta/column-policy.ts";
 import { denseModules, type Modules } from "../../delta/modules.ts";
 import { findPolicy } from "../../delta/policies/index.ts";
+import type { Plan, RunShape } from "../../delta/policy.ts";
 import { DeltaRun, type StepReport } from "../../delta/run.ts";
+import type { TextShape } from "../../delta/text-tokens.ts";
 import type { Ops } from "../../nn/index.ts";
 import { hiddenShare } from "../../pipeline/hidden-share.ts";
 import { Recording } from "../../pipeline/recording.ts";
@@ -39,6 +42,8 @@ export interface StepTime {
   readonly wallSeconds: number;
 }
 
+/** Steps that a plan is asked for; more than are timed. */
+const STEPS = 1000;
 const LONG_SECONDS = 0.5;
 
 /**
@@ -50,24 +55,22 @@ export async function timeSteps(
   evaluate: (modules: Modules) => void,
   {
     policy,
-    layers,
-    textTokens,
-    sideOps,
+    modules,
+    text,
+    maskOps,
   }: {
     policy: ColumnPolicySettings | string;
-    layers: number;
-    textTokens: number;
-    /** Ops of a second stream, for masks and caches beside the first. */
-    sideOps?: Ops | undefined;
+    modules: readonly ModuleDescription[];
+    text: TextShape;
+    /** Ops of the mask stream, for masks and caches beside the first. */
+    maskOps?: Ops | undefined;
   },
 ): Promise<StepTimes> {
-  const plan = (typeof policy === "string" ? findPolicy(policy) : columnPolicy(policy)).plan({
-    steps: 1000,
-    layers,
-  });
+  const shape: RunShape = { steps: STEPS, branches: 1, modules, ...text };
+  const plan = (typeof policy === "string" ? findPolicy(policy) : columnPolicy(policy)).plan(shape);
   const dense = await timeStep(ops, () => evaluate(denseModules(ops)));
-  using run = new DeltaRun(ops, plan, { textTokens, sideOps });
-  const refreshStep = refreshStepOf(plan, layers);
+  using run = new DeltaRun(ops, plan, { ...shape, maskOps });
+  const refreshStep = refreshStepOf(plan, modules);
   const step = (at: number) => () => {
     evaluate(run.modules({ step: at, sigma: 1 }));
     return run.endStep();
@@ -79,10 +82,10 @@ export async function timeSteps(
   await ops.stream.finished();
   const { density, attentionDensity, mlpDensity } = report.read();
   const { bytesAllocated } = ops.stream.device.info();
-  const masks = sideOps
+  const masks = maskOps
     ? {
-        refresh: await timeMasks(ops, sideOps, step(refreshStep)),
-        delta: await timeMasks(ops, sideOps, step(refreshStep + 1)),
+        refresh: await timeMasks(ops, maskOps, step(refreshStep)),
+        delta: await timeMasks(ops, maskOps, step(refreshStep + 1)),
       }
     : undefined;
   return {
@@ -94,11 +97,11 @@ export async function timeSteps(
   };
 }
 
-async function timeMasks(ops: Ops, sideOps: Ops, queueStep: () => StepReport): Promise<MaskTimes> {
+async function timeMasks(ops: Ops, maskOps: Ops, queueStep: () => StepReport): Promise<MaskTimes> {
   queueStep()[Symbol.dispose]();
   await ops.stream.finished();
-  sideOps.stream.synchronize();
-  using recording = new Recording(ops.stream, sideOps.stream);
+  maskOps.stream.synchronize();
+  using recording = new Recording(ops.stream, maskOps.stream);
   using report = queueStep();
   const { compute, masks } = await recording.take();
   return {
@@ -109,11 +112,11 @@ async function timeMasks(ops: Ops, sideOps: Ops, queueStep: () => StepReport): P
 }
 
 /** The first step at which the last layer refreshes all it will reuse. */
-function refreshStepOf(plan: ReturnType<ReturnType<typeof findPolicy>["plan"]>, layers: number): number {
-  const action = (step: number, module: "attention" | "mlp") =>
-    plan.action({ step, layer: layers - 1, module });
+function refreshStepOf(plan: Plan, modules: readonly ModuleDescription[]): number {
+  const layer = modules.reduce((most, module) => Math.max(most, module.layer), 0);
+  const action = (step: number) => plan.action({ step, branch: 0, layer, module: "attention" });
   for (let step = 0; step < 100; step++)
-    if (action(step, "attention") === "refresh" && action(step + 1, "attention") === "delta") return step;
+    if (action(step) === "refresh" && action(step + 1) === "delta") return step;
   return 0;
 }
 

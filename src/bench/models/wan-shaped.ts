@@ -1,4 +1,5 @@
 import type { DeviceTensor } from "../../../ffi/index.ts";
+import type { ModuleDescription } from "../../delta/cells.ts";
 import { type Linear, Mlp, type Ops, Parameters } from "../../nn/index.ts";
 import type { RandomTensors } from "../random-tensors.ts";
 import { randomParameters } from "./random-parameters.ts";
@@ -15,7 +16,7 @@ export async function benchWanShaped(
   ops: Ops,
   random: RandomTensors,
   shape: WanShaped,
-  sideOps?: Ops,
+  maskOps?: Ops,
 ): Promise<StepTimes> {
   const { heads, headDim, hidden, videoTokens: tokens, textTokens, blocks } = shape;
   const width = heads * headDim;
@@ -80,14 +81,14 @@ export async function benchWanShaped(
         ops.linear(text, crossV, textValues);
         const cross = { q: byHead(textQueries), k: byHead(textKeys), v: byHead(textValues) };
         using crossAttended = ops.memory.temporary(states.shape);
-        ops.attention(cross, byHead(crossAttended), { scale });
+        modules.crossAttention(0, () => cross, scale, byHead(crossAttended));
         ops.linearAdd(crossAttended, crossOut, states);
       }
       ops.layerNorm(states, normed, EPSILON, { shift: part(3), scale: part(4) });
       modules.mlp(0, normed, mlp, change);
       ops.gateResidual(states, part(5), change);
     },
-    { policy: shape.policy, layers: 1, textTokens: 0, sideOps },
+    { policy: shape.policy, modules: describe(shape), text: { textTokens, textPosition: "apart" }, maskOps },
   );
   const all = ({ deviceSeconds, queueSeconds, wallSeconds }: StepTime): StepTime => ({
     deviceSeconds: blocks * deviceSeconds,
@@ -101,4 +102,15 @@ export async function benchWanShaped(
     delta: { ...times.delta, ...all(times.delta) },
     ...(times.masks ? { masks: times.masks } : {}),
   };
+}
+
+/** The modules of the one block. */
+function describe({ heads, headDim, hidden, videoTokens, textTokens }: WanShaped): ModuleDescription[] {
+  const width = heads * headDim;
+  const attention = { layer: 0, heads, queries: videoTokens, headDim };
+  return [
+    { ...attention, id: "attention", kind: "attention", keys: videoTokens },
+    { ...attention, id: "cross", kind: "cross", keys: textTokens },
+    { layer: 0, id: "mlp", kind: "mlp", tokens: videoTokens, width, hidden, outputs: width },
+  ];
 }

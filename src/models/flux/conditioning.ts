@@ -1,6 +1,7 @@
 import type { DeviceTensor } from "../../../ffi/index.ts";
+import type { TextShape } from "../../delta/text-tokens.ts";
 import type { Ops } from "../../nn/index.ts";
-import type { Branch, Conditioning, TextPlacement, TokenLayout } from "../family.ts";
+import type { Branch, Conditioning, TokenLayout } from "../family.ts";
 import { imagePositionIds } from "./latents.ts";
 import type { FluxTransformer, Positions } from "./transformer.ts";
 
@@ -18,7 +19,7 @@ export interface FluxTextStates {
 /** FLUX.1 is distilled: one branch, told its guidance as a number. Text stands before the picture. */
 export class FluxConditioning implements Conditioning {
   readonly branches: readonly Branch[];
-  readonly text: TextPlacement;
+  readonly text: TextShape;
   readonly #owned = new DisposableStack();
 
   constructor(ops: Ops, transformer: FluxTransformer, states: FluxTextStates, layout: TokenLayout) {
@@ -33,7 +34,7 @@ export class FluxConditioning implements Conditioning {
       }),
     );
     const each = (value: number) => Array.from({ length: batch }, () => value);
-    this.text = { tokens: textTokens, position: "first" };
+    this.text = { textTokens, textPosition: "first" };
     this.branches = [
       {
         name: "conditional",

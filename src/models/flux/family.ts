@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { type DeviceTensor, TamiasError } from "../../../ffi/index.ts";
+import type { ModuleDescription } from "../../delta/cells.ts";
 import type { Ops } from "../../nn/index.ts";
 import { FlowMatchEuler } from "../../samplers/flow-match-euler.ts";
 import { openCheckpoint } from "../../weights/diffusers-folder.ts";
@@ -99,10 +100,6 @@ class FluxFamily implements Family {
     return this.#parts.sampler;
   }
 
-  get layers(): number {
-    return this.#parts.transformer.layers;
-  }
-
   get tokenChannels(): number {
     return this.#parts.transformer.inChannels;
   }
@@ -110,6 +107,10 @@ class FluxFamily implements Family {
   grid({ width, height }: Extent): Grid {
     const { multiple } = this.sizes;
     return [1, height / multiple, width / multiple];
+  }
+
+  modules({ latent, text }: { latent: number; text: number }): readonly ModuleDescription[] {
+    return this.#parts.transformer.modules({ textTokens: text, imageTokens: latent });
   }
 
   latentShape([, rows, columns]: Grid): readonly number[] {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type DeviceTensor, TamiasError } from "../../../ffi/index.ts";
+import type { ModuleDescription } from "../../delta/cells.ts";
 import { denseModules, type Modules } from "../../delta/modules.ts";
 import {
   checkpointParameters,
@@ -140,9 +141,24 @@ export class FluxTransformer implements Disposable {
     this.#projOut = parameters.linear("proj_out", width, this.outChannels);
   }
 
-  /** Layers that hold an attention and an MLP module, double-stream blocks first. */
+  /** Blocks, double-stream blocks first; each holds an attention and an MLP module. */
   get layers(): number {
     return this.#doubleBlocks.length + this.#singleBlocks.length;
+  }
+
+  /** The modules of an evaluation; the text stream's MLP in a double-stream block is none of them. */
+  modules({ textTokens, imageTokens }: Pick<Positions, "textTokens" | "imageTokens">): ModuleDescription[] {
+    const { heads, headDim, width } = this;
+    const tokens = textTokens + imageTokens;
+    const all = [...this.#doubleBlocks.map(({ image }) => image), ...this.#singleBlocks];
+    return all.flatMap(({ mlp }, layer): ModuleDescription[] => {
+      const mlpTokens = layer < this.#doubleBlocks.length ? imageTokens : tokens;
+      return [
+        { layer, id: "block", kind: "block", tokens, width },
+        { layer, id: "attention", kind: "attention", heads, queries: tokens, keys: tokens, headDim },
+        { layer, id: "mlp", kind: "mlp", tokens: mlpTokens, width, hidden: mlp.hidden, outputs: width },
+      ];
+    });
   }
 
   /** Width of a token. */
@@ -195,9 +211,15 @@ export class FluxTransformer implements Disposable {
     using conditioning = ops.memory.temporary([batch, this.width]);
     this.#condition(input, conditioning);
     const run: LayerRun = { ops, modules, positions, conditioning, heads: this.heads, headDim: this.headDim };
-    this.#doubleBlocks.forEach((block, index) => runDoubleBlock(run, index, block, text, image));
-    this.#singleBlocks.forEach((block, index) =>
-      runSingleBlock(run, this.#doubleBlocks.length + index, block, states),
+    modules.blocks(
+      states,
+      [
+        ...this.#doubleBlocks.map((block, layer) => () => runDoubleBlock(run, layer, block, text, image)),
+        ...this.#singleBlocks.map(
+          (block, index) => () => runSingleBlock(run, this.#doubleBlocks.length + index, block, states),
+        ),
+      ],
+      { modulatedInput: () => this.#modulatedInput(run, image) },
     );
 
     using modulation = ops.memory.temporary([batch, 2 * this.width]);
@@ -210,6 +232,18 @@ export class FluxTransformer implements Disposable {
 
   [Symbol.dispose](): void {
     this.#parameters[Symbol.dispose]();
+  }
+
+  /** What the first block's modulated norm makes of the image tokens; a temporary. */
+  #modulatedInput({ ops, conditioning }: LayerRun, image: DeviceTensor): DeviceTensor {
+    const [batch = 0] = image.shape;
+    const layer = this.#doubleBlocks[0]?.image.modulation ?? this.#singleBlocks[0]!.modulation;
+    using modulation = ops.memory.temporary([batch, layer.weight.shape[0] ?? 0]);
+    ops.linear(conditioning, layer, modulation);
+    const [shift, scale] = chunks(modulation, modulation.shape[1]! / this.width);
+    const modulated = ops.memory.temporary(image.shape);
+    ops.layerNorm(image, modulated, EPSILON, { scale: scale!, shift: shift! });
+    return modulated;
   }
 
   /** SiLU of the sum of the embedded timestep, guidance and pooled text: what every modulation layer reads. */

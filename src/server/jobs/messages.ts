@@ -53,7 +53,7 @@ export const messageSchema = z
       action: action.meta({ description: "the most telling action among the step's layers" }),
       ...densities,
       cells: z
-        .array(z.object({ layer: z.int(), module: z.enum(["attention", "mlp"]), action, density: share }))
+        .array(z.object({ layer: z.int(), module: z.string(), action, density: share }))
         .optional()
         .meta({ description: "what each layer's modules did; with `columns`" }),
       grid: grid.optional().meta({

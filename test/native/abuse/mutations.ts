@@ -4,6 +4,9 @@ import { Descriptor } from "./descriptor.ts";
 import type { RawArgument } from "./raw-library.ts";
 import type { World } from "./world.ts";
 
+/** What mutations need to know of the world. */
+export type Surroundings = Pick<World, "deadHandles" | "foreignAddresses" | "isGuarded">;
+
 /** A changed argument, and what was changed. */
 export interface Mutation {
   readonly value: RawArgument;
@@ -19,7 +22,7 @@ export interface Original {
 }
 
 /** A value that must be refused in place of `original`; undefined where any value is a right one. */
-export function wrongArgument(original: Original, world: World, random: Random): Mutation | undefined {
+export function wrongArgument(original: Original, world: Surroundings, random: Random): Mutation | undefined {
   const { value, type, wrong } = original;
   if (value instanceof Descriptor) return random.pick(brokenTensors)(value, type, world, random);
   if (type === "bytes" && (wrong.length === 0 || random.chance(0.2))) return { value: null, what: "NULL" };
@@ -48,7 +51,7 @@ export function wrongArgument(original: Original, world: World, random: Random):
 export function oddArgument(
   original: Original,
   others: readonly RawArgument[],
-  world: World,
+  world: Surroundings,
   random: Random,
 ): Mutation {
   const { value } = original;
@@ -65,7 +68,11 @@ export function oddArgument(
     () => odd.setShape(dimension, size),
     () => odd.setStride(dimension, size),
     () => odd.setStride(dimension, 0n),
-    () => (odd.data = odd.data + BigInt(random.integer(-64, 64))),
+    () => {
+      // A guard is live memory as well: a call that is pointed into one may write there.
+      const moved = odd.data + BigInt(random.integer(-64, 64));
+      if (!world.isGuarded(moved)) odd.data = moved;
+    },
     () => (odd.data = other.data),
     () => odd.bytes.set(other.bytes),
     () => {
@@ -81,12 +88,12 @@ export function oddArgument(
 type BreakTensor = (
   from: Descriptor,
   type: ArgumentType,
-  world: World,
+  world: Surroundings,
   random: Random,
 ) => Mutation | undefined;
 
 function breaking(
-  change: (tensor: Descriptor, dimension: number, world: World, random: Random) => void,
+  change: (tensor: Descriptor, dimension: number, world: Surroundings, random: Random) => void,
 ): BreakTensor {
   return (from, _, world, random) => {
     const tensor = new Descriptor(from.bytes);

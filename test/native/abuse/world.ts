@@ -71,6 +71,13 @@ export class World {
       .map(({ tensor }) => tensor);
   }
 
+  /** Whether an address lies in a guard. Allocations of a GPU's driver may touch: the one before a tensor can be one. */
+  isGuarded(address: bigint): boolean {
+    return this.#guards.some(
+      (guard) => address >= BigInt(guard.address) && address < BigInt(guard.address + GUARD_BYTES),
+    );
+  }
+
   get guardsAreWhole(): boolean {
     return this.#guards.every((guard) =>
       this.stream.read(guard, new Uint8Array(GUARD_BYTES)).every((byte) => byte === GUARD_VALUE),
