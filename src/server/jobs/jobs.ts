@@ -210,7 +210,7 @@ export class Jobs {
     let bytes = 0;
     let kept = 0;
     for (const job of over) {
-      bytes += job.picture?.length ?? 0;
+      bytes += job.bytes;
       const isOld = (job.endedAt ?? 0) <= oldest;
       if (isOld || kept >= keepJobs || bytes > keepBytes) this.#all.delete(job.id);
       else kept++;
