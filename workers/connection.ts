@@ -91,7 +91,7 @@ export class Connection {
       alarm.set(this.#deadlines.stop, () => this.giveUp(didNotStop(this.#deadlines.stop)));
     };
     const next = (seconds: number, onSilence: (seconds: number) => TamiasError): Promise<Answer> => {
-      if (!isStopping && answers.isEmpty) alarm.set(seconds, () => this.giveUp(onSilence(seconds)));
+      if (!isStopping && answers.length === 0) alarm.set(seconds, () => this.giveUp(onSilence(seconds)));
       return answers.next();
     };
     this.#tell({ type: "generate", request, options });

@@ -3,8 +3,9 @@ export class Mailbox<Message> {
   readonly #messages: Message[] = [];
   #reader: ((message: Message) => void) | undefined;
 
-  get isEmpty(): boolean {
-    return this.#messages.length === 0;
+  /** Messages that nobody has taken yet. */
+  get length(): number {
+    return this.#messages.length;
   }
 
   put(message: Message): void {

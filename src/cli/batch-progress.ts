@@ -33,6 +33,8 @@ export class BatchReporter implements Disposable {
         return this.#show(event);
       case "retry":
         return this.#line(`${event.id}: ${event.error.message} It will be made again.`);
+      case "warning":
+        return this.#line(event.message, true);
       case "preview":
       case "end":
     }

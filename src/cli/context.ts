@@ -1,3 +1,4 @@
+import type { ProcessOptions } from "../../workers/open-in-process.ts";
 import type { Inspection } from "../pipeline/inspect.ts";
 import type { OpenOptions, Tamias } from "../pipeline/open.ts";
 import type { GenerateOptions } from "../pipeline/options.ts";
@@ -27,7 +28,7 @@ export type OpenedModel = Pick<Tamias, "generate" | typeof Symbol.asyncDispose>;
 export interface Engine {
   open(options: OpenOptions): Promise<OpenedModel>;
   /** Opens a model apart from this program's event loop, which a server needs for its clients. */
-  openApart(options: OpenOptions): Promise<ServedEngine>;
+  openApart(options: ProcessOptions): Promise<ServedEngine>;
   inspectRun(options: Omit<OpenOptions, "pipeline">, request: GenerateOptions): Promise<Inspection>;
   verifyFolder(
     folder: string,

@@ -1,5 +1,5 @@
 import { CommanderError } from "commander";
-import { TamiasError } from "../../ffi/errors.ts";
+import { inOrder, TamiasError } from "../../ffi/errors.ts";
 
 /** An error as a person or a program reads it. */
 export interface ErrorReport {
@@ -9,11 +9,19 @@ export interface ErrorReport {
   readonly message: string;
   /** What to do about it. */
   readonly hint?: string;
+  /** What failed while it was being cleaned up after, a sentence each. */
+  readonly later?: readonly string[];
   /** Where it happened; only for mistakes in Tamias itself. */
   readonly trace?: string;
 }
 
+/** Of several errors, as disposers that fail make them, the first is the one that is told. */
 export function describeError(error: unknown): ErrorReport {
+  const { first, later } = inOrder(error);
+  return { ...describeFirst(first), ...(later.length === 0 ? {} : { later }) };
+}
+
+function describeFirst(error: unknown): ErrorReport {
   if (error instanceof TamiasError) {
     const { code, message, hint } = error;
     return { code, message, ...(hint ? { hint } : {}) };

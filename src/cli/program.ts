@@ -76,13 +76,14 @@ function asksForJson(args: readonly string[]): boolean {
   return args.slice(0, end < 0 ? undefined : end).includes("--json");
 }
 
-function errorText({ message, hint, trace }: ErrorReport): string {
+function errorText({ message, hint, later = [], trace }: ErrorReport): string {
   const lines = [`tamias: ${message}`];
   if (hint) lines.push(`  hint: ${hint}`);
+  for (const sentence of later) lines.push(`  afterwards: ${sentence}`);
   if (trace) lines.push(trace);
   return `${lines.join("\n")}\n`;
 }
 
-function jsonError({ code, message, hint }: ErrorReport): Omit<ErrorReport, "trace"> {
-  return hint ? { code, message, hint } : { code, message };
+function jsonError({ code, message, hint, later }: ErrorReport): Omit<ErrorReport, "trace"> {
+  return { code, message, ...(hint ? { hint } : {}), ...(later ? { later } : {}) };
 }

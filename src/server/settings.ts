@@ -39,7 +39,7 @@ export const settingsSchema = z.strictObject({
   heartbeatSeconds: seconds.default(5),
   /** A reader that takes nothing for so long is let go. */
   stallSeconds: seconds.default(60),
-  /** How long ended jobs can be asked for, how many of them, and in how many bytes of pictures. */
+  /** How long ended jobs can be asked for, how many of them, and in how many bytes of pictures and logs. */
   keepSeconds: seconds.default(900),
   keepJobs: z.int().min(0).default(1000),
   keepBytes: z

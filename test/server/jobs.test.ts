@@ -199,6 +199,19 @@ test("ended jobs are forgotten after their time, and when they take too much roo
   await until(async () => (await small.get(`/v1/jobs/${String(first.id)}`)).status === 404);
 });
 
+test("what an ended job told counts as room too, column maps above all", async () => {
+  const body = { columns: true, steps: 40 };
+  const roomy = testServer();
+  const { id } = await detach(roomy, body);
+  await over(roomy, id, "succeeded");
+  const picture = await (await roomy.get(`/v1/jobs/${String(id)}/result`)).bytes();
+  const told = await (await roomy.get(`/v1/jobs/${String(id)}/events`)).text();
+  expect(told.length).toBeGreaterThan(4 * picture.length);
+  const small = testServer({ keepBytes: 2 * picture.length });
+  const large = await detach(small, body);
+  await until(async () => (await small.get(`/v1/jobs/${String(large.id)}`)).status === 404);
+});
+
 test("closing lets jobs end, and hands back those that do not in time", async () => {
   const server = testServer();
   server.engine.hold();

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { Hono } from "hono";
+import { TamiasError } from "../../ffi/errors.ts";
 import type { LogFields } from "../../src/server/http/logger.ts";
 import { keyOwners } from "../../src/server/http/api-keys.ts";
 import { listen } from "../../src/server/listen.ts";
@@ -52,6 +53,36 @@ test("metrics count jobs, steps, densities and requests", async () => {
     "tamias_jobs_waiting 0",
   ])
     expect(text).toContain(line);
+});
+
+test("an engine that cannot take a request is said not to be ready, with its reason", async () => {
+  const engine = { ...fakeEngine(), unavailable: "the device's process is being started again" };
+  const app = routes(engine);
+  const response = await app.request("/ready");
+  expect(response.status).toBe(503);
+  expect(await bodyOf(response)).toMatchObject({ ready: false, reason: engine.unavailable });
+});
+
+test.each([
+  ["device_failed", 503],
+  ["device_lost", 503],
+  ["out_of_memory", 503],
+  ["disposed", 503],
+  ["native", 500],
+] as const)("an engine's %s is a problem that says what happened", async (code, status) => {
+  const lines: string[] = [];
+  const log = (_: string, message: string, fields?: LogFields) =>
+    void lines.push(`${message} ${JSON.stringify(fields)}`);
+  const { post, engine } = testServer({}, { log });
+  const cleaning = new Error("The stream cannot be destroyed.");
+  engine.failNext(new SuppressedError(cleaning, new TamiasError(code, "What happened.")));
+  const response = await post("/v1/generate", { prompt: "x" }, { accept: "image/png" });
+  expect(response.status).toBe(status);
+  expect(response.headers.get("content-type")).toBe("application/problem+json");
+  expect(response.headers.get("retry-after")).toBe(code === "disposed" ? null : "1");
+  expect(await bodyOf(response)).toMatchObject({ code, detail: "What happened." });
+  // What failed afterwards is for the log.
+  expect(lines.find((line) => line.startsWith("mistake"))).toContain("cannot be destroyed");
 });
 
 test("logs name requests and jobs, and never prompts or keys", async () => {

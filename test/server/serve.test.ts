@@ -1,8 +1,9 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdir, readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { generate, type Message } from "../../src/client/index.js";
+import type { JobView } from "../../src/server/native/job-view.ts";
 import { makeTinyModel } from "../support/tiny-model.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
@@ -97,6 +98,94 @@ test("kill -9 of the device process is a clear error for its request, and the ne
   expect(seen.filter(({ type }) => type === "error").length).toBe(1);
   expect((await waiting)?.at(-1)?.type).toBe("result");
   expect(await childrenOf(server.child.pid)).not.toContain(device!);
+});
+
+describe("a device that is frozen", () => {
+  /** Starts a job, and freezes the device once it has made some steps. */
+  async function freeze({ url, child }: Awaited<ReturnType<typeof serve>>) {
+    const [device] = await childrenOf(child.pid);
+    const response = await fetch(`${url}/v1/generate`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ ...small, steps: 1000, detach: true }),
+    });
+    const { id } = (await response.json()) as { id: string };
+    const look = async () => (await (await fetch(`${url}/v1/jobs/${id}`)).json()) as JobView;
+    while ((await look()).progress.step < 5) await Bun.sleep(5);
+    process.kill(device!, "SIGSTOP");
+    return { id, look, device: device! };
+  }
+  const secondsSince = (began: number) => (performance.now() - began) / 1000;
+
+  test("in mid-run: its job is cancelled in time, the next is served soon, and /ready tells the truth", async () => {
+    const other = await serve(model, "--stop", "3");
+    const { id, look, device } = await freeze(other);
+    const began = performance.now();
+    await fetch(`${other.url}/v1/jobs/${id}`, { method: "DELETE" });
+    const next = Array.fromAsync(generate(small, other));
+    while ((await look()).state === "running") await Bun.sleep(20);
+    expect((await look()).state).toBe("cancelled");
+    expect(secondsSince(began)).toBeLessThan(3 + 2);
+    expect((await next).at(-1)?.type).toBe("result");
+    expect(secondsSince(began)).toBeLessThan(3 + 10);
+    expect(await childrenOf(other.child.pid)).not.toContain(device);
+    expect((await fetch(`${other.url}/ready`)).status).toBe(200);
+    other.child.kill("SIGKILL");
+  });
+
+  test("and silent past its deadline: whoever waits gets a problem, and the next is served", async () => {
+    const other = await serve(model, "--hang", "1");
+    const { look } = await freeze(other);
+    while ((await look()).state === "running") await Bun.sleep(20);
+    expect((await look()).error).toMatchObject({
+      code: "device_failed",
+      message: expect.stringContaining("did nothing for"),
+    });
+    expect((await Array.fromAsync(generate(small, other))).at(-1)?.type).toBe("result");
+    other.child.kill("SIGTERM");
+    expect(await other.child.exited).toBe(0);
+    expect(await other.child.stderr.text()).toContain("device process ended");
+  });
+
+  test("does not keep the server from ending", async () => {
+    const other = await serve(model, "--stop", "1", "--drain", "0.5");
+    const { device } = await freeze(other);
+    const began = performance.now();
+    other.child.kill("SIGTERM");
+    expect(await other.child.exited).toBe(0);
+    expect(secondsSince(began)).toBeLessThan(20);
+    expect(() => process.kill(device, 0)).toThrow();
+  });
+});
+
+test("a device that cannot be started again is a problem to each request, until it can", async () => {
+  await using own = await temporaryFolder();
+  const mine = await makeTinyModel(own.path);
+  const other = await serve(mine);
+  const index = join(mine, "model_index.json");
+  const text = await Bun.file(index).text();
+  await Bun.file(index).delete();
+  process.kill((await childrenOf(other.child.pid))[0]!, "SIGKILL");
+  const ask = () =>
+    fetch(`${other.url}/v1/generate`, {
+      method: "POST",
+      headers: { "content-type": "application/json", accept: "image/png" },
+      body: JSON.stringify(small),
+    });
+  const refused = await ask();
+  expect(refused.status).toBe(503);
+  expect(refused.headers.get("content-type")).toBe("application/problem+json");
+  expect(await refused.json()).toMatchObject({
+    code: "device_lost",
+    detail: expect.stringContaining("There is no model"),
+  });
+  const ready = await fetch(`${other.url}/ready`);
+  expect(ready.status).toBe(503);
+  expect(await ready.json()).toMatchObject({ reason: expect.stringContaining("There is no model") });
+  await Bun.write(index, text);
+  expect((await ask()).status).toBe(200);
+  expect((await fetch(`${other.url}/ready`)).status).toBe(200);
+  other.child.kill("SIGKILL");
 });
 
 test("nonsense on the wire does not bring it down", async () => {

@@ -207,7 +207,7 @@ describe("a process that is frozen in mid-run", () => {
   });
 });
 
-test("no process outlives a program that was killed", async () => {
+test.each(["at work", "frozen"])("no process outlives a program that was killed: one %s", async (state) => {
   const program = Bun.spawn(
     [process.execPath, join(import.meta.dir, "process-owner.ts"), JSON.stringify(options)],
     {
@@ -219,6 +219,7 @@ test("no process outlives a program that was killed", async () => {
   const { value } = await program.stdout.pipeThrough(new TextDecoderStream()).getReader().read();
   const pid = Number(value);
   expect(isAlive(pid)).toBe(true);
+  if (state === "frozen") process.kill(pid, "SIGSTOP");
   program.kill("SIGKILL");
   expect(await gone(pid)).toBe(true);
 });

@@ -10,6 +10,7 @@ export type BatchEvent =
   | BatchFailedEvent
   | BatchRetryEvent
   | BatchPreviewEvent
+  | BatchWarningEvent
   | BatchEndEvent;
 
 /** A line of the jobs file is no job; the others go on. */
@@ -66,6 +67,12 @@ export interface BatchPreviewEvent {
   readonly id: string;
   readonly step: number;
   readonly png: Uint8Array;
+}
+
+/** Something is wrong that may pass: the queue's server is away. */
+export interface BatchWarningEvent {
+  readonly type: "warning";
+  readonly message: string;
 }
 
 export interface BatchEndEvent {

@@ -1,5 +1,5 @@
 import { countDevices } from "../../ffi/index.ts";
-import { TamiasError, type TamiasErrorCode, throwIfAborted } from "../../ffi/errors.ts";
+import { errorCode, type TamiasErrorCode, throwIfAborted } from "../../ffi/errors.ts";
 import type { OpenOptions } from "../../src/pipeline/open.ts";
 import { untilAborted } from "../../src/pipeline/until-aborted.ts";
 import type { RemoteTamias } from "../connection.ts";
@@ -7,7 +7,7 @@ import { openInProcess } from "../open-in-process.ts";
 import { toPlainError } from "../protocol.ts";
 import type { BatchEvent } from "./events.ts";
 import { type MadePicture, makePicture } from "./make-picture.ts";
-import type { Tally } from "./tally.ts";
+import type { TaskRecorder } from "./task-recorder.ts";
 import type { ClaimedTask, TaskQueue } from "./task-queue.ts";
 
 /** Processes that may die on one picture before it counts as failed. */
@@ -15,6 +15,9 @@ const MAX_LOSSES = 3;
 
 /** Errors that a model's files cause: every worker would meet them. */
 const modelErrors = new Set<TamiasErrorCode>(["not_found", "bad_weights", "unsupported", "io"]);
+
+/** Errors of the process or device, not of the picture it was at. */
+const lossErrors = new Set<TamiasErrorCode | undefined>(["device_failed", "device_lost"]);
 
 /** Works a queue off, with some processes side by side. */
 export class Pool {
@@ -46,24 +49,22 @@ export class Pool {
   async #work(index: number, signal: AbortSignal): Promise<void> {
     const { queue } = this.#options;
     let opened: { model: string; tamias: RemoteTamias } | undefined;
-    try {
-      for (;;) {
-        throwIfAborted(signal);
-        const task = queue.claim(opened?.model);
-        if (!task) return;
-        if (opened?.model !== task.model) {
-          await opened?.tamias.close();
-          opened = undefined;
-          const tamias = await this.#open(task, index, signal);
-          if (tamias === "failed") continue;
-          if (tamias === "retired") return;
-          opened = { model: task.model, tamias };
-        }
-        await this.#make(task, opened.tamias, signal);
+    await using cleanup = new AsyncDisposableStack();
+    cleanup.defer(() => opened?.tamias.close());
+    cleanup.defer(() => void this.#active--);
+    for (;;) {
+      throwIfAborted(signal);
+      const task = queue.claim(opened?.model);
+      if (!task) return;
+      if (opened?.model !== task.model) {
+        await opened?.tamias.close();
+        opened = undefined;
+        const tamias = await this.#open(task, index, signal);
+        if (tamias === "failed") continue;
+        if (tamias === "retired") return;
+        opened = { model: task.model, tamias };
       }
-    } finally {
-      this.#active--;
-      await opened?.tamias.close();
+      await this.#make(task, opened.tamias, signal);
     }
   }
 
@@ -78,9 +79,10 @@ export class Pool {
       return await untilAborted(opening, signal);
     } catch (error) {
       opening.then((tamias) => tamias.close()).catch(() => {});
-      const isModels = error instanceof TamiasError && modelErrors.has(error.code);
+      const code = errorCode(error);
+      const isModels = code !== undefined && modelErrors.has(code);
       if (isModels && !signal.aborted) {
-        await this.#options.tally.failed({ status: "failed", id, line, error: toPlainError(error) });
+        await this.#options.recorder.failed({ status: "failed", id, line, error: toPlainError(error) });
         if (this.#options.stopsAtFailure) throw error;
         return "failed";
       }
@@ -92,34 +94,34 @@ export class Pool {
   }
 
   async #make(task: ClaimedTask, tamias: RemoteTamias, signal: AbortSignal): Promise<void> {
-    const { queue, tally, tell } = this.#options;
+    const { queue, recorder, tell } = this.#options;
     const { id, line } = task;
     let made: MadePicture;
     try {
       made = await makePicture(tamias, task, {
         signal,
-        onStep: ({ step, steps }) => tally.step(id, step, steps),
+        onStep: ({ step, steps }) => recorder.step(id, step, steps),
       });
     } catch (error) {
-      const isLost = error instanceof TamiasError && error.code === "device_lost";
+      const isLost = lossErrors.has(errorCode(error));
       const losses = task.losses + (isLost ? 1 : 0);
       if (signal.aborted || (isLost && losses < MAX_LOSSES)) {
-        tally.forget(id);
+        recorder.forget(id);
         queue.release(id, losses);
         throwIfAborted(signal);
         return tell({ type: "retry", id, error: toPlainError(error) });
       }
-      await tally.failed({ status: "failed", id, line, error: toPlainError(error) });
+      await recorder.failed({ status: "failed", id, line, error: toPlainError(error) });
       if (this.#options.stopsAtFailure) throw error;
       return;
     }
-    await tally.done(made);
+    await recorder.done(made);
   }
 }
 
 export interface PoolOptions {
   readonly queue: TaskQueue;
-  readonly tally: Tally;
+  readonly recorder: TaskRecorder;
   readonly open: Omit<OpenOptions, "model">;
   /** Processes side by side. */
   readonly size: number;

@@ -22,15 +22,15 @@ export async function* readJobs(
   defaultModel: string,
 ): AsyncGenerator<ReadJob> {
   const reader = new JobReader(defaultModel);
-  const models = new Map<string, Promise<unknown>>();
+  const found = new Set<string>();
   let count = 0;
   const settle = async (line: number, read: () => BatchTask[]): Promise<ReadJob> => {
     count++;
     try {
       const tasks = read();
       const model = tasks[0]!.model;
-      if (!models.has(model)) models.set(model, findModel(model));
-      await models.get(model);
+      if (!found.has(model)) await findModel(model);
+      found.add(model);
       return { line, outcome: tasks };
     } catch (error) {
       if (error instanceof TamiasError) return { line, outcome: error };

@@ -16,10 +16,12 @@ import type { QueuePoolOptions } from "./nats/queue-pool.ts";
 import { Pool } from "./pool.ts";
 import { readJobs } from "./read-jobs.ts";
 import type { InvalidRecord } from "./record.ts";
-import { Tally } from "./tally.ts";
+import { TaskRecorder } from "./task-recorder.ts";
 import { TaskQueue } from "./task-queue.ts";
 
 const MAX_WORKERS = 256;
+/** Beyond this, steps and previews are left out for a reader who is slow; what became of pictures is not. */
+const MAX_EVENTS_AHEAD = 256;
 
 const optionsSchema = z.strictObject({
   out: z.string().min(1),
@@ -91,11 +93,14 @@ export async function* runBatch({ jobs, ...rest }: BatchOptions): AsyncGenerator
   yield { type: "start", pictures: waiting + done, done, workers };
   const stop = new AbortController();
   const events = new Mailbox<BatchEvent | { type: "over"; error: unknown }>();
-  const tell = (event: BatchEvent) => events.put(event);
+  const tell = (event: BatchEvent) => {
+    const isProgress = event.type === "step" || event.type === "preview";
+    if (!isProgress || events.length < MAX_EVENTS_AHEAD) events.put(event);
+  };
   const stopped = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
   const shared = {
     queue,
-    tally: new Tally({ queue, manifest, out, tell }),
+    recorder: new TaskRecorder({ queue, manifest, out, tell }),
     stopsAtFailure: strict,
     signal: stopped,
     tell,
@@ -108,7 +113,13 @@ export async function* runBatch({ jobs, ...rest }: BatchOptions): AsyncGenerator
     () => events.put({ type: "over", error: undefined }),
     (error: unknown) => events.put({ type: "over", error }),
   );
-  try {
+  {
+    await using cleanup = new AsyncDisposableStack();
+    cleanup.defer(async () => {
+      stop.abort();
+      await work.catch(() => {});
+      await manifest.write([...queue.records(), ...invalid]);
+    });
     for (;;) {
       const event = await events.next();
       if (event.type !== "over") {
@@ -118,10 +129,6 @@ export async function* runBatch({ jobs, ...rest }: BatchOptions): AsyncGenerator
       if (event.error) throw event.error;
       break;
     }
-  } finally {
-    stop.abort();
-    await work.catch(() => {});
-    await manifest.write([...queue.records(), ...invalid]);
   }
   const counts = queue.counts();
   yield {
@@ -151,7 +158,10 @@ async function runOnServer({
     import("./nats/queue-pool.ts"),
     import("./nats/queue-worker.ts"),
   ]);
-  await using server = await QueueServer.open({ url });
+  await using server = await QueueServer.open({
+    url,
+    onWarning: (message) => shared.tell({ type: "warning", message }),
+  });
   const over = new AbortController();
   const signal = AbortSignal.any([shared.signal, over.signal]);
   const own = serveQueue(server, open, { workers, signal });

@@ -1,5 +1,5 @@
 import { Argument, Command, Option } from "commander";
-import { TamiasError } from "../../../ffi/errors.ts";
+import { errorCode, TamiasError } from "../../../ffi/errors.ts";
 import type { BatchEndEvent } from "../../../workers/batch/events.ts";
 import type { OpenOptions } from "../../pipeline/open.ts";
 import { BatchReporter } from "../batch-progress.ts";
@@ -65,8 +65,7 @@ async function batch(
         if (event.type === "end") end = event;
       }
     } catch (error) {
-      const isStopped = error instanceof TamiasError && error.code === "aborted";
-      if (!isStopped) throw error;
+      if (errorCode(error) !== "aborted") throw error;
       throw new TamiasError("aborted", "The batch was stopped.", {
         hint: `The same command with --resume goes on with it.`,
         cause: error,

@@ -137,7 +137,7 @@ async function dryRun(
   return inspection.fits ? exitCode.done : exitCode.failed;
 }
 
-/** What the second stream did, and how much of it beside the first. */
+/** What the mask stream did, and how much of it beside the first. */
 function maskTime({ masks, compute }: TraceEvent, steps: readonly StepEvent[]): string {
   if (masks.length === 0) return "";
   const seconds = masks.reduce((sum, span) => sum + span.seconds, 0);

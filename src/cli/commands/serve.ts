@@ -1,7 +1,10 @@
 import { Command, Option } from "commander";
+import { defaultDeadlines } from "../../../workers/deadlines.ts";
+import type { ProcessEvent } from "../../../workers/open-in-process.ts";
 import { readVocabulary } from "../../pipeline/known-words.ts";
 import { findModel } from "../../pipeline/models.ts";
 import type { OpenOptions } from "../../pipeline/open.ts";
+import type { Logger } from "../../server/index.ts";
 import type { ServerSettingsInput } from "../../server/settings.ts";
 import { parseApiKeys, readApiKeys } from "../api-keys.ts";
 import type { CliContext } from "../context.ts";
@@ -25,6 +28,8 @@ interface ServeArguments {
   readonly maxSteps: number;
   readonly maxSize: number;
   readonly drain: number;
+  readonly stop: number;
+  readonly hang: number;
   readonly log?: "text" | "json" | "none";
   readonly json?: boolean;
 }
@@ -57,6 +62,18 @@ export function serveCommand(context: CliContext, finish: (code: number) => void
     .option("--max-steps <number>", "steps that a request may ask for", wholeNumber(1, 1000), 200)
     .option("--max-size <pixels>", "largest square that a request may ask for", wholeNumber(16, 8192), 2048)
     .option("--drain <seconds>", "how long to wait for jobs when told to stop", decimalNumber(0, 86_400), 30)
+    .option(
+      "--stop <seconds>",
+      "how long the device may take to stop a job; then its process is ended and another started",
+      decimalNumber(0.1, 86_400),
+      30,
+    )
+    .option(
+      "--hang <seconds>",
+      "how long a step may take, unless those before it took long; then the device counts as hung",
+      decimalNumber(0.1, 86_400),
+      defaultDeadlines.step,
+    )
     .addOption(
       new Option("--log <form>", "default: text on a terminal, else json").choices(["text", "json", "none"]),
     )
@@ -77,26 +94,39 @@ async function serve(options: ServeArguments, context: CliContext): Promise<numb
   const log = form === "text" ? textLogger(write) : form === "json" ? jsonLogger(write) : silentLogger;
 
   const began = performance.now();
-  const engine = await untilAborted(context.engine.openApart({ model, device, threads }), signal);
-  try {
-    const listening = listen(engine, { host, port, settings, vocabulary, log });
-    const loaded = duration((performance.now() - began) / 1000);
-    if (options.json)
-      stdout.write(`${JSON.stringify({ url: listening.url, model: engine.model, device: engine.device })}\n`);
-    else stdout.write(`${engine.model} on ${engine.device} at ${listening.url} (loaded in ${loaded})\n`);
-    if (!settings.apiKeys && !isLoopback(host))
-      log("warn", "everybody who reaches this address may use the server; --api-keys asks for keys");
-    await aborted(signal);
-    log("info", "stopping", { seconds: options.drain });
-    await listening.stop();
-  } finally {
-    await engine.close();
-  }
+  const engine = await untilAborted(
+    context.engine.openApart({
+      model,
+      device,
+      threads,
+      deadlines: { stop: options.stop, step: options.hang },
+      onProcess: (event) => logProcess(log, event),
+    }),
+    signal,
+  );
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(() => engine.close());
+  const listening = listen(engine, { host, port, settings, vocabulary, log });
+  const loaded = duration((performance.now() - began) / 1000);
+  if (options.json)
+    stdout.write(`${JSON.stringify({ url: listening.url, model: engine.model, device: engine.device })}\n`);
+  else stdout.write(`${engine.model} on ${engine.device} at ${listening.url} (loaded in ${loaded})\n`);
+  if (!settings.apiKeys && !isLoopback(host))
+    log("warn", "everybody who reaches this address may use the server; --api-keys asks for keys");
+  await aborted(signal);
+  log("info", "stopping", { seconds: options.drain });
+  await listening.stop();
   return exitCode.done;
 }
 
+function logProcess(log: Logger, event: ProcessEvent): void {
+  if (event.type === "started") return log("info", "device process started", { pid: event.pid });
+  const { type, reason, backoffSeconds } = event;
+  log("error", `device process ${type}`, { error: reason, restartSeconds: backoffSeconds });
+}
+
 async function settingsOf(options: ServeArguments): Promise<ServerSettingsInput> {
-  const { apiKeys: file, cors, queue, jobsPerKey, maxSteps, maxSize, drain } = options;
+  const { apiKeys: file, cors, queue, jobsPerKey, maxSteps, maxSize, drain, stop } = options;
   const fromEnvironment = process.env.TAMIAS_API_KEYS;
   const apiKeys = file
     ? await readApiKeys(file)
@@ -111,6 +141,7 @@ async function settingsOf(options: ServeArguments): Promise<ServerSettingsInput>
     steps: maxSteps,
     pixels: maxSize ** 2,
     drainSeconds: drain,
+    stopSeconds: stop,
   };
 }
 

@@ -38,10 +38,13 @@ async function serve(
     import("../../../workers/batch/nats/server.ts"),
     import("../../../workers/batch/nats/queue-worker.ts"),
   ]);
-  await using server = await QueueServer.open({ url: queue });
   const say = (line: string) => {
     if (!quiet) stderr.write(`${line}\n`);
   };
+  await using server = await QueueServer.open({
+    url: queue,
+    onWarning: (message) => stderr.write(`${message}\n`),
+  });
   say(`${workers} at work for ${new URL(queue).host}; Ctrl-C stops`);
   await serveQueue(
     server,

@@ -108,6 +108,11 @@ export class Job {
     this.#abort.abort();
   }
 
+  /** Memory that the job's picture and log hold. */
+  get bytes(): number {
+    return this.log.bytes;
+  }
+
   /** The finished picture, encoded. */
   get picture(): Uint8Array | undefined {
     return this.#picture;
@@ -120,7 +125,7 @@ export class Job {
     this.#picture = picture;
     this.#state = stateOf[message.type];
     this.#endedAt = Date.now();
-    this.log.append(message, picture && (() => Promise.resolve(picture)));
+    this.log.append(message, picture);
     this.#resolveEnded();
   }
 

@@ -2,7 +2,7 @@ import type { Engine } from "../engine.ts";
 import type { ServerSettings } from "../settings.ts";
 import { Job, type JobRequest, priorities } from "./job.ts";
 import type { JobObserver } from "./observer.ts";
-import { Pace } from "./pace.ts";
+import { DurationEstimate } from "./duration-estimate.ts";
 import { Refusal } from "./refusal.ts";
 import { runJob } from "./run-job.ts";
 
@@ -19,7 +19,7 @@ type Limits = Pick<
 >;
 
 /** Whose request it is, and the key by which a repetition of it is known. */
-export interface Asker {
+export interface Requester {
   readonly owner: string;
   readonly idempotency?: { readonly key: string; readonly fingerprint: string } | undefined;
 }
@@ -34,7 +34,7 @@ export class Jobs {
   readonly #engine: Engine;
   readonly #limits: Limits;
   readonly #observers: readonly JobObserver[];
-  readonly #pace = new Pace();
+  readonly #durations = new DurationEstimate();
   readonly #all = new Map<string, Job>();
   readonly #idempotent = new Map<string, Remembered>();
   #waiting: Job[] = [];
@@ -71,10 +71,10 @@ export class Jobs {
 
   /**
    * Takes all of the requests, or none.
-   * @returns their jobs; those of an earlier request where the asker repeats it
+   * @returns their jobs; those of an earlier request where the requester repeats it
    * @throws Refusal when there is no room, the key is used for something else, or the server is shutting down
    */
-  submit(requests: readonly JobRequest[], { owner, idempotency }: Asker): readonly Job[] {
+  submit(requests: readonly JobRequest[], { owner, idempotency }: Requester): readonly Job[] {
     const name = idempotency && `${owner} ${idempotency.key}`;
     const earlier = name === undefined ? undefined : this.#idempotent.get(name);
     if (earlier && earlier.fingerprint !== idempotency?.fingerprint)
@@ -111,11 +111,11 @@ export class Jobs {
     if (job.isOver) return 0;
     const place = this.#waiting.indexOf(job);
     // Neither waiting nor over: it runs, or its picture is being encoded.
-    if (place < 0) return this.#pace.secondsLeft(job);
+    if (place < 0) return this.#durations.secondsLeft(job);
     const current = this.#running ? [this.#running] : [];
     const ahead = this.#waiting.slice(0, place);
     return [...current, ...ahead, job].reduce<number | undefined>((sum, each) => {
-      const left = this.#pace.secondsLeft(each);
+      const left = this.#durations.secondsLeft(each);
       return sum === undefined || left === undefined ? undefined : sum + left;
     }, 0);
   }
@@ -161,7 +161,7 @@ export class Jobs {
 
   /** Room comes when the running job ends. */
   #secondsUntilRoom(): number | undefined {
-    const left = this.#running && this.#pace.secondsLeft(this.#running);
+    const left = this.#running && this.#durations.secondsLeft(this.#running);
     return left === undefined ? undefined : Math.max(1, left);
   }
 
@@ -176,7 +176,7 @@ export class Jobs {
     void job.ended.then(() => {
       clearTimeout(timer);
       this.#waiting = this.#waiting.filter((other) => other !== job);
-      this.#pace.observe(job);
+      this.#durations.observe(job);
       for (const observer of this.#observers) observer.ended?.(job);
       this.#forgetOld();
     });
@@ -210,7 +210,7 @@ export class Jobs {
     let bytes = 0;
     let kept = 0;
     for (const job of over) {
-      bytes += job.picture?.length ?? 0;
+      bytes += job.bytes;
       const isOld = (job.endedAt ?? 0) <= oldest;
       if (isOld || kept >= keepJobs || bytes > keepBytes) this.#all.delete(job.id);
       else kept++;

@@ -16,6 +16,7 @@ export class MessageLog {
   readonly #entries: (LoggedMessage | undefined)[] = [];
   readonly #waiting = new Set<() => void>();
   #preview: number | undefined;
+  #bytes = 0;
   #ended = false;
 
   get ended(): boolean {
@@ -31,14 +32,22 @@ export class MessageLog {
     return first?.type === "start" ? first : undefined;
   }
 
-  append(message: Message, payload?: () => Promise<Uint8Array>): void {
+  /** Memory held, about: messages as long as their JSON, and what has been made of their payloads; previews aside. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** @param payload bytes, or how to make them when somebody first asks */
+  append(message: Message, payload?: Uint8Array | (() => Promise<Uint8Array>)): void {
     if (this.#ended) throw new Error(`A ${message.type} message came after the end.`);
     this.#ended = isLast(message);
     if (message.type === "preview" || this.#ended) {
       if (this.#preview !== undefined) this.#entries[this.#preview] = undefined;
       this.#preview = this.#entries.length;
     }
-    this.#entries.push({ id: this.#entries.length + 1, message, ...(payload ? { payload } : {}) });
+    this.#bytes += JSON.stringify(message).length + (payload instanceof Uint8Array ? payload.length : 0);
+    const get = payload instanceof Uint8Array ? () => Promise.resolve(payload) : payload;
+    this.#entries.push({ id: this.#entries.length + 1, message, ...(get ? { payload: get } : {}) });
     for (const wake of this.#waiting) wake();
     this.#waiting.clear();
   }

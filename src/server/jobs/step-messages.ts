@@ -29,7 +29,7 @@ export class StepMessages {
     };
   }
 
-  step(event: StepEvent): [MessageOf<"step">, (() => Promise<Uint8Array>)?] {
+  step(event: StepEvent): [MessageOf<"step">, Uint8Array?] {
     const { step, steps, sigma, seconds, density, attentionDensity, mlpDensity } = event;
     const message: MessageOf<"step"> = {
       type: "step",
@@ -52,7 +52,7 @@ export class StepMessages {
     const map = keyMap(event, this.#start);
     if (!map) return [message];
     message.grid = [...this.#start.grid];
-    return [message, () => Promise.resolve(map)];
+    return [message, map];
   }
 }
 

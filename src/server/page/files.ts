@@ -8,9 +8,14 @@ export interface SentFile {
   readonly etag: string;
 }
 
-/** Reads files of the server's own, each once. */
-export class FileShelf {
+/** Reads files of the server's own, each once. What cannot be read is not remembered: there are endlessly many names. */
+export class FileCache {
   readonly #files = new Map<string, Promise<SentFile>>();
+
+  /** Files held. */
+  get size(): number {
+    return this.#files.size;
+  }
 
   /** @param edit changes the text before it is sent */
   get(url: URL, edit?: (text: string) => string): Promise<SentFile> {
@@ -18,6 +23,7 @@ export class FileShelf {
     if (known) return known;
     const read = readSentFile(url, edit);
     this.#files.set(url.href, read);
+    read.catch(() => this.#files.delete(url.href));
     return read;
   }
 }

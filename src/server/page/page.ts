@@ -1,6 +1,6 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { ServerEnv } from "../http/context.ts";
-import { FileShelf, sendFile } from "./files.ts";
+import { FileCache, sendFile } from "./files.ts";
 
 const HTML = "text/html; charset=utf-8";
 const CSS = "text/css; charset=utf-8";
@@ -35,17 +35,17 @@ const modules = [
 
 /** The web page at `/`, the documentation at `/docs`, and what both are made of. All of it comes from this server. */
 export function addPage(app: OpenAPIHono<ServerEnv>): void {
-  const shelf = new FileShelf();
-  app.get("/", async (c) => sendFile(c, await shelf.get(own("index.html")), HTML, pageHeaders));
-  app.get("/assets/style.css", async (c) => sendFile(c, await shelf.get(own("style.css")), CSS));
-  app.get("/assets/icon.svg", async (c) => sendFile(c, await shelf.get(own("icon.svg")), "image/svg+xml"));
+  const cache = new FileCache();
+  app.get("/", async (c) => sendFile(c, await cache.get(own("index.html")), HTML, pageHeaders));
+  app.get("/assets/style.css", async (c) => sendFile(c, await cache.get(own("style.css")), CSS));
+  app.get("/assets/icon.svg", async (c) => sendFile(c, await cache.get(own("icon.svg")), "image/svg+xml"));
   for (const name of modules)
-    app.get(`/assets/${name}`, async (c) => sendFile(c, await shelf.get(own(name)), SCRIPT));
+    app.get(`/assets/${name}`, async (c) => sendFile(c, await cache.get(own(name)), SCRIPT));
 
   // `tamias/client` as programs import it, but for where its one dependency is.
   const client = new URL("../../client/index.js", import.meta.url);
   app.get("/assets/client.js", async (c) => {
-    const file = await shelf.get(client, (text) =>
+    const file = await cache.get(client, (text) =>
       text.replace('"@msgpack/msgpack"', '"./msgpack/index.mjs"'),
     );
     return sendFile(c, file, SCRIPT);
@@ -53,19 +53,19 @@ export function addPage(app: OpenAPIHono<ServerEnv>): void {
   const msgpack = new URL("./", fromPackage("@msgpack/msgpack/dist.esm/index.mjs"));
   app.get("/assets/msgpack/:path{[A-Za-z0-9]+(?:/[A-Za-z0-9]+)?\\.mjs}", async (c) => {
     try {
-      return sendFile(c, await shelf.get(new URL(c.req.param("path"), msgpack)), SCRIPT);
+      return sendFile(c, await cache.get(new URL(c.req.param("path"), msgpack)), SCRIPT);
     } catch {
       return c.notFound();
     }
   });
 
-  app.get("/docs", async (c) => sendFile(c, await shelf.get(own("docs.html")), HTML, docsHeaders));
-  app.get("/docs/start.js", async (c) => sendFile(c, await shelf.get(own("docs.js")), SCRIPT));
+  app.get("/docs", async (c) => sendFile(c, await cache.get(own("docs.html")), HTML, docsHeaders));
+  app.get("/docs/start.js", async (c) => sendFile(c, await cache.get(own("docs.js")), SCRIPT));
   for (const [name, type] of [
     ["swagger-ui-bundle.js", SCRIPT],
     ["swagger-ui.css", CSS],
   ] as const)
     app.get(`/docs/${name}`, async (c) =>
-      sendFile(c, await shelf.get(fromPackage(`swagger-ui-dist/${name}`)), type),
+      sendFile(c, await cache.get(fromPackage(`swagger-ui-dist/${name}`)), type),
     );
 }

@@ -1,5 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import {
+  resultSubject,
+  type TaskMessage,
+  TASKS_STREAM,
+  WORKERS_CONSUMER,
+} from "../../../workers/batch/nats/messages.ts";
+import { serveQueue } from "../../../workers/batch/nats/queue-worker.ts";
 import { QueueServer } from "../../../workers/batch/nats/server.ts";
 import { type BatchOptions, runBatch } from "../../../workers/batch/run-batch.ts";
 import { NatsServer, noNatsServer } from "../../support/nats-server.ts";
@@ -102,6 +109,58 @@ describe.skipIf(noNatsServer !== undefined)("a queue on a NATS server", () => {
     expect(await pictures(out)).toEqual(undisturbed);
     worker.kill("SIGTERM");
     await worker.exited;
+  });
+
+  test("counts a task as failed whose picture never comes into the store", async () => {
+    // A worker that says it is done, and is not.
+    await using queue = await QueueServer.open({ url: server.url });
+    const fraud = (async () => {
+      const tasks = await queue.jetstream.consumers.get(TASKS_STREAM, WORKERS_CONSUMER);
+      for (;;) {
+        const message = await tasks.next({ expires: 1000 });
+        if (!message) continue;
+        const { batch, task } = message.json<TaskMessage>();
+        const made = { status: "done", id: task.id, line: task.line, file: `${task.id}.png`, sha256: "00" };
+        await queue.jetstream.publish(resultSubject(batch), JSON.stringify(made));
+        message.ack();
+        return;
+      }
+    })();
+    const events = await drain(
+      runBatch({ ...common, jobs: jobs.slice(0, 1), out: freshOut(), queue: server.url }),
+    );
+    await fraud;
+    expect(events.find(({ type }) => type === "failed")).toMatchObject({
+      record: {
+        error: { code: "io", message: "The picture is not in the queue's store: it is missing." },
+      },
+    });
+    expect(events.at(-1)).toMatchObject({ type: "end", done: 0, failed: 1 });
+  });
+
+  test("is given up when its server stays away, with a warning first", async () => {
+    const own = await NatsServer.start();
+    const warnings: string[] = [];
+    const queue = await QueueServer.open({
+      url: own.url,
+      patienceSeconds: 7,
+      onWarning: (message) => warnings.push(message),
+    });
+    const { signal } = new AbortController();
+    expect(
+      await failure(queue.retry("Nothing", signal, () => queue.manager.streams.info("NONE"))),
+    ).toMatchObject({
+      code: "io",
+      message: expect.stringContaining("stream not found"),
+    });
+    await own.kill();
+    expect(await failure(serveQueue(queue, { device: "cpu" }, { workers: 1, signal }))).toMatchObject({
+      code: "io",
+      message: expect.stringContaining("Tasks cannot be asked for: the queue has been away"),
+    });
+    expect(warnings.length).toBeGreaterThan(0);
+    await queue[Symbol.asyncDispose]();
+    await own[Symbol.asyncDispose]();
   });
 
   test("tells of a task that fails", async () => {

@@ -1,11 +1,11 @@
 import { AckPolicy, type JsMsg } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import { throwIfAborted } from "../../../ffi/errors.ts";
-import { fromPlainError } from "../../protocol.ts";
+import { TamiasError, throwIfAborted } from "../../../ffi/errors.ts";
+import { fromPlainError, toPlainError } from "../../protocol.ts";
 import type { BatchEvent } from "../events.ts";
 import { hexDigest } from "../job.ts";
 import type { DoneRecord } from "../record.ts";
-import type { Tally } from "../tally.ts";
+import type { TaskRecorder } from "../task-recorder.ts";
 import type { TaskQueue } from "../task-queue.ts";
 import {
   cancelSubject,
@@ -19,9 +19,11 @@ import {
   taskSubject,
   TASKS_STREAM,
 } from "./messages.ts";
-import { insist, type QueueServer } from "./server.ts";
+import type { QueueServer } from "./server.ts";
 
 const ANOTHER_TRY_MILLISECONDS = 500;
+/** Times a picture is looked for before its task counts as failed. */
+const MAX_FETCHES = 10;
 const RESULT_ACK_MILLISECONDS = 30_000;
 const ASK_MILLISECONDS = 2000;
 
@@ -56,7 +58,7 @@ export class QueuePool {
     });
     let isOver = false;
     try {
-      await insist(signal, () =>
+      await server.retry("Results cannot be asked for", signal, () =>
         server.manager.consumers.add(RESULTS_STREAM, {
           durable_name: this.#consumer,
           filter_subject: resultSubject(this.#batch),
@@ -83,7 +85,9 @@ export class QueuePool {
     const { server } = this.#options;
     const signal = this.#signal;
     const left = async () => {
-      const info = await insist(signal, () => server.manager.consumers.info(RESULTS_STREAM, this.#consumer));
+      const info = await server.retry("Results cannot be counted", signal, () =>
+        server.manager.consumers.info(RESULTS_STREAM, this.#consumer),
+      );
       return info.num_pending + info.num_ack_pending;
     };
     while ((await left()) > 0) {
@@ -112,7 +116,7 @@ export class QueuePool {
 
   async #nextResult(expires: number): Promise<JsMsg | null> {
     const { server } = this.#options;
-    return insist(this.#signal, async () => {
+    return server.retry("Results cannot be fetched", this.#signal, async () => {
       const consumer = await server.jetstream.consumers.get(RESULTS_STREAM, this.#consumer);
       return consumer.next({ expires });
     });
@@ -120,7 +124,7 @@ export class QueuePool {
 
   /** A result may come twice; it counts once. */
   async #takeIn(message: JsMsg): Promise<void> {
-    const { queue, tally, stopsAtFailure } = this.#options;
+    const { queue, recorder, stopsAtFailure } = this.#options;
     const result = readResult(message.json());
     if (!result) return message.term("no result of tamias");
     if (!queue.isWaiting(result.id)) {
@@ -128,37 +132,49 @@ export class QueuePool {
       return;
     }
     if (result.status === "failed") {
-      await tally.failed(result);
+      await recorder.failed(result);
       message.ack();
       if (stopsAtFailure) throw fromPlainError(result.error);
       return;
     }
     const png = await this.#fetch(result);
-    if (!png) return message.nak(ANOTHER_TRY_MILLISECONDS);
-    await tally.done({ png, record: result });
+    if (typeof png === "string") {
+      if (message.info.deliveryCount < MAX_FETCHES) return message.nak(ANOTHER_TRY_MILLISECONDS);
+      const error = new TamiasError("io", `The picture is not in the queue's store: ${png}.`, {
+        hint: "--resume has it made again.",
+      });
+      const { id, line } = result;
+      await recorder.failed({ status: "failed", id, line, error: toPlainError(error) });
+      message.ack();
+      if (stopsAtFailure) throw error;
+      return;
+    }
+    await recorder.done({ png, record: result });
     message.ack();
+    // What is left there goes with its age.
     await this.#options.server.pictures.delete(pictureName(this.#batch, result.id)).catch(() => {});
   }
 
-  /** undefined while the picture is being written by another worker too. */
-  async #fetch({ id, sha256 }: DoneRecord): Promise<Uint8Array | undefined> {
+  /** @returns the picture, or why there is none: another worker may be writing it too just now */
+  async #fetch({ id, sha256 }: DoneRecord): Promise<Uint8Array | string> {
     try {
       const png = await this.#options.server.pictures.getBlob(pictureName(this.#batch, id));
-      return png && hexDigest(png) === sha256 ? png : undefined;
-    } catch {
-      return undefined;
+      if (!png) return "it is missing";
+      return hexDigest(png) === sha256 ? png : "it is another";
+    } catch (error) {
+      return (error as Error).message;
     }
   }
 
   #progress(data: Uint8Array): void {
-    const { tally, tell, queue } = this.#options;
+    const { recorder, tell, queue } = this.#options;
     const message = readProgress(parse(data));
     if (!message || !queue.isWaiting(message.id)) return;
     switch (message.type) {
       case "step":
-        return tally.step(message.id, message.step, message.steps);
+        return recorder.step(message.id, message.step, message.steps);
       case "retry":
-        tally.forget(message.id);
+        recorder.forget(message.id);
         return tell({ type: "retry", id: message.id, error: message.error });
       case "preview":
         return tell({
@@ -199,7 +215,7 @@ function parse(data: Uint8Array): unknown {
 
 export interface QueuePoolOptions {
   readonly queue: TaskQueue;
-  readonly tally: Tally;
+  readonly recorder: TaskRecorder;
   readonly server: QueueServer;
   readonly threads: number | undefined;
   readonly previewEvery: number;

@@ -1,7 +1,6 @@
 import type { JsMsg } from "@nats-io/jetstream";
-import { setTimeout as sleep } from "node:timers/promises";
 import { countDevices } from "../../../ffi/index.ts";
-import { TamiasError, type TamiasErrorCode, throwIfAborted } from "../../../ffi/errors.ts";
+import { errorCode, type TamiasErrorCode, throwIfAborted } from "../../../ffi/errors.ts";
 import { encodePng } from "../../../src/media/png.ts";
 import type { PreviewEvent, StepEvent } from "../../../src/pipeline/events.ts";
 import type { OpenOptions } from "../../../src/pipeline/open.ts";
@@ -22,12 +21,12 @@ import {
   TASKS_STREAM,
   WORKERS_CONSUMER,
 } from "./messages.ts";
-import { insist, type QueueServer } from "./server.ts";
+import type { QueueServer } from "./server.ts";
 
 /** Workers that may take a task before it counts as failed: processes die on it, or hosts lack its model. */
 const MAX_DELIVERIES = 5;
 /** Errors that another worker, or this one later, may be spared. */
-const passing = new Set<TamiasErrorCode>(["device_lost", "not_found", "out_of_memory"]);
+const passing = new Set<TamiasErrorCode>(["device_failed", "device_lost", "not_found", "out_of_memory"]);
 const ANOTHER_TRY_MILLISECONDS = 500;
 const ASK_MILLISECONDS = 5000;
 /** What a server takes as one message, less room for headers. */
@@ -70,25 +69,24 @@ export class QueueWorker {
         if (this.#current && subject.endsWith(`.${this.#current.batch}`)) this.#current.stop.abort();
       },
     });
-    try {
-      while (!this.#signal.aborted) {
-        const message = await this.#next();
-        if (message) await this.#serve(message);
-      }
-    } finally {
-      cancellations.unsubscribe();
-      await this.#opened?.tamias.close();
+    await using cleanup = new AsyncDisposableStack();
+    cleanup.defer(() => this.#opened?.tamias.close());
+    cleanup.defer(() => cancellations.unsubscribe());
+    while (!this.#signal.aborted) {
+      const message = await this.#next();
+      if (message) await this.#serve(message);
     }
   }
 
   async #next(): Promise<JsMsg | null> {
     try {
-      const consumer = await this.#server.jetstream.consumers.get(TASKS_STREAM, WORKERS_CONSUMER);
-      return await untilAborted(consumer.next({ expires: ASK_MILLISECONDS }), this.#signal);
-    } catch {
-      // The server is away, or this worker is to stop.
-      await sleep(ANOTHER_TRY_MILLISECONDS, undefined, { signal: this.#signal }).catch(() => {});
-      return null;
+      return await this.#server.retry("Tasks cannot be asked for", this.#signal, async () => {
+        const consumer = await this.#server.jetstream.consumers.get(TASKS_STREAM, WORKERS_CONSUMER);
+        return await untilAborted(consumer.next({ expires: ASK_MILLISECONDS }), this.#signal);
+      });
+    } catch (error) {
+      if (this.#signal.aborted) return null;
+      throw error;
     }
   }
 
@@ -141,14 +139,18 @@ export class QueueWorker {
     const { png, record } = made;
     // The record travels with the picture: whoever gets the task again finds both.
     const about = { name: pictureName(batch, task.id), metadata: { record: JSON.stringify(record) } };
-    await insist(signal, () => this.#server.pictures.putBlob(about, png));
+    await this.#server.retry("The picture cannot be stored", signal, () =>
+      this.#server.pictures.putBlob(about, png),
+    );
     await this.#finish(message, order, record, signal);
     this.#tell({ type: "done", id: task.id, seconds: record.seconds.total });
   }
 
   /** A worker before this one made the picture and was lost before it could say so. */
   async #madeBefore({ batch, task }: TaskMessage, signal: AbortSignal): Promise<DoneRecord | undefined> {
-    const info = await insist(signal, () => this.#server.pictures.info(pictureName(batch, task.id)));
+    const info = await this.#server.retry("The picture cannot be looked for", signal, () =>
+      this.#server.pictures.info(pictureName(batch, task.id)),
+    );
     const record = info?.metadata?.["record"];
     return record === undefined || info?.deleted ? undefined : (JSON.parse(record) as DoneRecord);
   }
@@ -235,7 +237,7 @@ export async function serveQueue(
       )
         .run()
         .catch((error: unknown) => {
-          if (!(error instanceof TamiasError && error.code === "aborted")) failure ??= error;
+          if (errorCode(error) !== "aborted") failure ??= error;
           stop.abort();
         }),
     ),

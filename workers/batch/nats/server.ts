@@ -11,9 +11,9 @@ import {
 } from "@nats-io/jetstream";
 import { Objm, type ObjectStore } from "@nats-io/obj";
 import { connect, millis, nanos, type NatsConnection } from "@nats-io/transport-node";
-import { setTimeout as sleep } from "node:timers/promises";
-import { TamiasError, throwIfAborted } from "../../../ffi/errors.ts";
+import { TamiasError } from "../../../ffi/errors.ts";
 import { PICTURES_BUCKET, RESULTS_STREAM, TASKS_STREAM, WORKERS_CONSUMER } from "./messages.ts";
+import { retry, type RetryOptions } from "./retry.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 /** Tasks and results that nobody fetches. */
@@ -21,13 +21,18 @@ const KEPT_MILLISECONDS = 7 * DAY;
 /** A worker that has not been heard of for so long is taken for dead. */
 export const ACK_WAIT_MILLISECONDS = 30_000;
 const NOT_FOUND = 404;
-const LONGEST_PAUSE_MILLISECONDS = 2000;
+/** How long a server may be away before whoever needs it fails. */
+const PATIENCE_SECONDS = 600;
 
 export interface QueueServerOptions {
   /** nats://[user:password@]host[:port], or tls:// */
   readonly url: string;
   /** What a task's worker may be silent for before another gets the task; default 30 s. Who opens a server first decides. */
   readonly ackWaitMilliseconds?: number | undefined;
+  /** How long the server may be away before whoever needs it fails; default 600. */
+  readonly patienceSeconds?: number | undefined;
+  /** Is told of a server that is away. */
+  readonly onWarning?: ((message: string) => void) | undefined;
 }
 
 /** A NATS server with JetStream, as queue of tasks and results. It may go away and come back. */
@@ -37,11 +42,14 @@ export class QueueServer implements AsyncDisposable {
   readonly manager: JetStreamManager;
   readonly pictures: ObjectStore;
   readonly ackWaitMilliseconds: number;
+  readonly #patience: Pick<RetryOptions, "patienceSeconds" | "onWarning">;
 
   /** @throws TamiasError `io` when there is no server, or none with JetStream */
   static async open({
     url,
     ackWaitMilliseconds = ACK_WAIT_MILLISECONDS,
+    patienceSeconds = PATIENCE_SECONDS,
+    onWarning = () => {},
   }: QueueServerOptions): Promise<QueueServer> {
     const connection = await connectTo(url);
     try {
@@ -63,7 +71,10 @@ export class QueueServer implements AsyncDisposable {
         storage: StorageType.File,
         ttl: nanos(KEPT_MILLISECONDS),
       });
-      return new QueueServer(connection, client, manager, pictures, millis(config.ack_wait!));
+      return new QueueServer(
+        { connection, jetstream: client, manager, pictures, ackWaitMilliseconds: millis(config.ack_wait!) },
+        { patienceSeconds, onWarning },
+      );
     } catch (cause) {
       await connection.close();
       throw new TamiasError(
@@ -78,25 +89,33 @@ export class QueueServer implements AsyncDisposable {
   }
 
   private constructor(
-    connection: NatsConnection,
-    client: JetStreamClient,
-    manager: JetStreamManager,
-    pictures: ObjectStore,
-    ackWaitMilliseconds: number,
+    parts: Pick<QueueServer, "connection" | "jetstream" | "manager" | "pictures" | "ackWaitMilliseconds">,
+    patience: Pick<RetryOptions, "patienceSeconds" | "onWarning">,
   ) {
-    this.connection = connection;
-    this.jetstream = client;
-    this.manager = manager;
-    this.pictures = pictures;
-    this.ackWaitMilliseconds = ackWaitMilliseconds;
+    this.connection = parts.connection;
+    this.jetstream = parts.jetstream;
+    this.manager = parts.manager;
+    this.pictures = parts.pictures;
+    this.ackWaitMilliseconds = parts.ackWaitMilliseconds;
+    this.#patience = patience;
+  }
+
+  /**
+   * Repeats what fails while the server is away.
+   * @param what as in "The task cannot be published"
+   * @throws TamiasError `io` when it stays away or will refuse the same for ever; `aborted`
+   */
+  retry<T>(what: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    return retry(work, { what, signal, ...this.#patience });
   }
 
   /**
    * Stores a message, once, however often the server goes away meanwhile.
    * @param messageId what the server knows repetitions by
+   * @throws TamiasError as `retry`
    */
   async publish(subject: string, message: object, messageId: string, signal: AbortSignal): Promise<void> {
-    await insist(signal, () =>
+    await this.retry(`${subject} cannot be published`, signal, () =>
       this.jetstream.publish(subject, JSON.stringify(message), { msgID: messageId }),
     );
   }
@@ -120,18 +139,6 @@ async function workersConsumer(
       ack_policy: AckPolicy.Explicit,
       ack_wait: nanos(ackWaitMilliseconds),
     });
-  }
-}
-
-/** Repeats what fails while a server is away. @throws TamiasError `aborted` */
-export async function insist<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-  for (let pause = 50; ; pause = Math.min(LONGEST_PAUSE_MILLISECONDS, pause * 2)) {
-    throwIfAborted(signal);
-    try {
-      return await work();
-    } catch {
-      await sleep(pause, undefined, { signal }).catch(() => {});
-    }
   }
 }
 

@@ -1,5 +1,5 @@
 /** How fast pictures are made, counting the steps of those that are not finished. */
-export class Pace {
+export class Throughput {
   readonly #began = performance.now();
   /** Share done of the pictures that are being made, by id. */
   readonly #begun = new Map<string, number>();

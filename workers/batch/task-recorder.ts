@@ -3,34 +3,34 @@ import type { MadePicture } from "./make-picture.ts";
 import { join } from "node:path";
 import { writeFileAtomically } from "../../src/media/atomic-write.ts";
 import type { Manifest } from "./manifest.ts";
-import { Pace } from "./pace.ts";
+import { Throughput } from "./throughput.ts";
 import type { FailedRecord } from "./record.ts";
 import type { TaskQueue } from "./task-queue.ts";
 
 /** Where a batch stands and what is told of it; every end of a task is recorded here, whoever did the work. */
-export class Tally {
-  readonly #parts: TallyParts;
-  readonly #pace: Pace;
+export class TaskRecorder {
+  readonly #parts: RecorderParts;
+  readonly #throughput: Throughput;
   readonly #pictures: number;
   #done: number;
   #failed = 0;
 
-  constructor(parts: TallyParts) {
+  constructor(parts: RecorderParts) {
     const { waiting, done } = parts.queue.counts();
     this.#parts = parts;
-    this.#pace = new Pace(waiting);
+    this.#throughput = new Throughput(waiting);
     this.#pictures = waiting + done;
     this.#done = done;
   }
 
   step(id: string, step: number, steps: number): void {
-    this.#pace.step(id, (step + 1) / steps);
+    this.#throughput.step(id, (step + 1) / steps);
     this.#parts.tell({ type: "step", id, step, steps, ...this.#progress() });
   }
 
   /** The work on a task was stopped or lost. */
   forget(id: string): void {
-    this.#pace.forget(id);
+    this.#throughput.forget(id);
   }
 
   /** @throws TamiasError `io`; the task is not done then */
@@ -40,7 +40,7 @@ export class Tally {
     await writeFileAtomically(join(out, record.file), png);
     queue.end(record);
     await manifest.add(record);
-    this.#pace.end(record.id);
+    this.#throughput.end(record.id);
     this.#done++;
     tell({ type: "done", record, ...this.#progress() });
   }
@@ -49,7 +49,7 @@ export class Tally {
     const { queue, manifest, tell } = this.#parts;
     queue.end(record);
     await manifest.add(record);
-    this.#pace.end(record.id);
+    this.#throughput.end(record.id);
     this.#failed++;
     tell({ type: "failed", record, ...this.#progress() });
   }
@@ -59,13 +59,13 @@ export class Tally {
       pictures: this.#pictures,
       done: this.#done,
       failed: this.#failed,
-      picturesPerSecond: this.#pace.picturesPerSecond,
-      secondsLeft: this.#pace.secondsLeft,
+      picturesPerSecond: this.#throughput.picturesPerSecond,
+      secondsLeft: this.#throughput.secondsLeft,
     };
   }
 }
 
-export interface TallyParts {
+export interface RecorderParts {
   readonly queue: TaskQueue;
   readonly manifest: Manifest;
   /** Folder for the pictures. */

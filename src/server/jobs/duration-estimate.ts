@@ -4,7 +4,7 @@ import type { Job } from "./job.ts";
 const FRESHNESS = 0.3;
 
 /** Learns how fast jobs of each policy run, to tell others when their turn comes. */
-export class Pace {
+export class DurationEstimate {
   /** Seconds for a million pixels and one step, by policy. */
   readonly #secondsPerWork = new Map<string, number>();
 
@@ -20,9 +20,9 @@ export class Pace {
 
   /** Seconds that a job still needs once it runs; undefined before anything was measured. */
   secondsLeft(job: Job): number | undefined {
-    const pace = this.#secondsPerWork.get(job.request.policy) ?? this.#mean();
-    if (pace === undefined) return undefined;
-    return pace * workOf(job) * (1 - job.stepsDone / job.request.options.steps);
+    const rate = this.#secondsPerWork.get(job.request.policy) ?? this.#mean();
+    if (rate === undefined) return undefined;
+    return rate * workOf(job) * (1 - job.stepsDone / job.request.options.steps);
   }
 
   #mean(): number | undefined {
