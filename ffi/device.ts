@@ -39,7 +39,7 @@ export class Device implements Disposable {
 
   readonly library: NativeLibrary;
 
-  private constructor(library: NativeLibrary, handle: bigint, isOwner = true) {
+  protected constructor(library: NativeLibrary, handle: bigint, isOwner = true) {
     this.library = library;
     this.#handle = handle;
     this.#isOwner = isOwner;

@@ -1,4 +1,5 @@
 export { checkpointParameters } from "./checkpoint-parameters.ts";
+export { DryRun } from "./dry-run.ts";
 export { hostValues, relativeError } from "./host-values.ts";
 export { Memory } from "./memory.ts";
 export { Mlp, type NeuronColumns } from "./mlp.ts";
