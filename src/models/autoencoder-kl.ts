@@ -1,7 +1,6 @@
 import { type DeviceTensor, dtypes, TamiasError } from "../../ffi/index.ts";
-import { checkpointParameters, DryRun, type Ops, Parameters } from "../nn/index.ts";
+import { checkpointSource, DryRun, loadNetwork, type Ops, type Parameters } from "../nn/index.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
-import { parseWith } from "../weights/json-file.ts";
 import { runInBands } from "./autoencoder/bands.ts";
 import { bandSizes, type DecodePlan, planDecode, wholePlan } from "./autoencoder/decode-plan.ts";
 import { Feature, runMiddle, runResnet, runStep } from "./autoencoder/feature.ts";
@@ -41,22 +40,17 @@ export class AutoencoderKL implements Disposable {
   readonly #encoder: Encoder;
   readonly #decoder: Decoder;
 
+  /**
+   * Loads all parameters; waits for them.
+   * @throws TamiasError `bad_weights` when configuration or tensors are not those of such an autoencoder
+   */
   static load(ops: Ops, checkpoint: Checkpoint): AutoencoderKL {
-    const config = parseWith(configSchema, checkpoint.config, `${checkpoint.folder}/config.json`);
-    const blocks = config.block_out_channels.length;
-    if (config.down_block_types.length !== blocks || config.up_block_types.length !== blocks)
-      throw new TamiasError(
-        "bad_weights",
-        `${checkpoint.folder}/config.json: the lists of blocks differ in length.`,
-      );
-    using cleanup = new DisposableStack();
-    const autoencoder = new AutoencoderKL(
+    return loadNetwork(
       ops,
-      cleanup.use(new Parameters(ops, checkpointParameters(checkpoint))),
-      config,
+      checkpointSource(checkpoint),
+      configSchema,
+      (parameters, config) => new AutoencoderKL(ops, parameters, config),
     );
-    cleanup.move();
-    return autoencoder;
   }
 
   private constructor(ops: Ops, parameters: Parameters, config: AutoencoderConfig) {
@@ -136,6 +130,10 @@ export class AutoencoderKL implements Disposable {
     return mean;
   }
 
+  get parameterBytes(): number {
+    return this.#parameters.bytes;
+  }
+
   [Symbol.dispose](): void {
     this.#parameters[Symbol.dispose]();
   }
@@ -193,9 +191,10 @@ export class AutoencoderKL implements Disposable {
   #bytesOf(latentShape: readonly number[], plan: DecodePlan): number {
     using run = new DryRun(this.#ops.stream.device);
     using latents = run.ops.memory.own(latentShape, "f32");
-    using plain = this.#unscale(run.ops, latents);
-    this.#decode(run.ops, plain, plan)[Symbol.dispose]();
-    return run.peakBytes - latents.bytes;
+    return run.peakOf(() => {
+      using plain = this.#unscale(run.ops, latents);
+      this.#decode(run.ops, plain, plan)[Symbol.dispose]();
+    });
   }
 
   #latentShape(height: number, width: number): number[] {

@@ -27,14 +27,18 @@ export class DryRun implements Disposable {
     this.ops = new Ops(this.#device.createStream());
   }
 
-  /** Most bytes held at once until now: tensors, pools, and the streams' workspaces. */
-  get peakBytes(): number {
-    return this.#device.peakBytes;
-  }
-
-  /** Bytes held now. */
+  /** Bytes held now: tensors, pools, and the streams' workspaces. */
   get bytes(): number {
     return this.#device.bytes;
+  }
+
+  /** Most bytes that some work holds at once, beyond what is held before. Pools begin empty. */
+  peakOf(work: () => void): number {
+    this.ops.memory.trim();
+    const before = this.#device.bytes;
+    this.#device.peakBytes = before;
+    work();
+    return this.#device.peakBytes - before;
   }
 
   [Symbol.dispose](): void {

@@ -66,7 +66,7 @@ export class FluxPipeline implements Disposable {
     using parts = new DisposableStack();
     const pipeline = new FluxPipeline(ops, sideOps, {
       clip: parts.use(ClipTextModel.load(ops, clip)),
-      t5: parts.use(await T5Encoder.load(ops, t5)),
+      t5: parts.use(T5Encoder.load(ops, t5)),
       transformer: parts.use(FluxTransformer.load(ops, transformer)),
       autoencoder: parts.use(AutoencoderKL.load(ops, autoencoder)),
       sampler,

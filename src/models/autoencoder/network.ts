@@ -1,26 +1,32 @@
 import { z } from "zod";
 import type { Convolution, Linear, Parameters } from "../../nn/index.ts";
 
-export const configSchema = z.looseObject({
-  _class_name: z.literal("AutoencoderKL"),
-  in_channels: z.literal(3).default(3),
-  out_channels: z.literal(3).default(3),
-  block_out_channels: z.array(z.int().positive()).min(1),
-  layers_per_block: z.int().positive(),
-  latent_channels: z.int().positive(),
-  norm_num_groups: z.int().positive(),
-  act_fn: z.literal("silu").default("silu"),
-  sample_size: z.int().positive().default(1024),
-  scaling_factor: z.number().default(1),
-  shift_factor: z.number().nullish(),
-  latents_mean: z.null().optional(),
-  latents_std: z.null().optional(),
-  mid_block_add_attention: z.boolean().default(true),
-  use_quant_conv: z.boolean().default(true),
-  use_post_quant_conv: z.boolean().default(true),
-  down_block_types: z.array(z.literal("DownEncoderBlock2D")),
-  up_block_types: z.array(z.literal("UpDecoderBlock2D")),
-});
+export const configSchema = z
+  .looseObject({
+    _class_name: z.literal("AutoencoderKL"),
+    in_channels: z.literal(3).default(3),
+    out_channels: z.literal(3).default(3),
+    block_out_channels: z.array(z.int().positive()).min(1),
+    layers_per_block: z.int().positive(),
+    latent_channels: z.int().positive(),
+    norm_num_groups: z.int().positive(),
+    act_fn: z.literal("silu").default("silu"),
+    sample_size: z.int().positive().default(1024),
+    scaling_factor: z.number().default(1),
+    shift_factor: z.number().nullish(),
+    latents_mean: z.null().optional(),
+    latents_std: z.null().optional(),
+    mid_block_add_attention: z.boolean().default(true),
+    use_quant_conv: z.boolean().default(true),
+    use_post_quant_conv: z.boolean().default(true),
+    down_block_types: z.array(z.literal("DownEncoderBlock2D")),
+    up_block_types: z.array(z.literal("UpDecoderBlock2D")),
+  })
+  .refine(
+    ({ block_out_channels: { length }, down_block_types, up_block_types }) =>
+      down_block_types.length === length && up_block_types.length === length,
+    { error: "the lists of blocks differ in length" },
+  );
 
 export type AutoencoderConfig = z.output<typeof configSchema>;
 
