@@ -1,5 +1,5 @@
 import { Allocation, type Place } from "./allocation.ts";
-import { countingLibrary, type MemoryCount } from "./counting-library.ts";
+import { countingLibrary, type MemoryCount, type WorkspaceEstimate } from "./counting-library.ts";
 import { type DType, dtypes } from "./dtype.ts";
 import { TamiasError } from "./errors.ts";
 import { Event } from "./event.ts";
@@ -93,8 +93,8 @@ export class Device implements Disposable {
   }
 
   /** A device that looks like this one, computes nothing, and counts what memory it is asked for. */
-  counting(count: MemoryCount): Device {
-    return new Device(countingLibrary(this.backend, this.#infoBytes(), count), 1n);
+  counting(count: MemoryCount, workspace: WorkspaceEstimate): Device {
+    return new Device(countingLibrary(this.backend, this.#infoBytes(), count, workspace), 1n);
   }
 
   info(): DeviceInfo {

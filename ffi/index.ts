@@ -1,5 +1,5 @@
 export { Allocation, type Place } from "./allocation.ts";
-export { MemoryCount } from "./counting-library.ts";
+export { MemoryCount, type OpArguments } from "./counting-library.ts";
 export { countDevices, Device, type DeviceInfo, type DeviceOptions, Stream } from "./device.ts";
 export { type DType, dtypes } from "./dtype.ts";
 export { TamiasError } from "./errors.ts";

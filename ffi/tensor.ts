@@ -154,6 +154,13 @@ export class DeviceTensor implements Disposable {
   }
 }
 
+/** Sizes of the dimensions of a `tamias_tensor` struct. */
+export function shapeOfDescriptor(descriptor: Uint8Array): number[] {
+  const view = new DataView(descriptor.buffer, descriptor.byteOffset);
+  const rank = view.getInt32(12, true);
+  return Array.from({ length: rank }, (_, dimension) => Number(view.getBigInt64(16 + 8 * dimension, true)));
+}
+
 /** Throws unless `shape` is one that a tensor can have. */
 export function checkShape(shape: readonly number[]): void {
   const isWhole = (size: number) => Number.isSafeInteger(size) && size >= 0;

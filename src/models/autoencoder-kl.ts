@@ -1,31 +1,26 @@
-import { z } from "zod";
-import { type DeviceTensor, type DType, TamiasError } from "../../ffi/index.ts";
-import { checkpointParameters, type Convolution, type Linear, type Ops, Parameters } from "../nn/index.ts";
+import { type DeviceTensor, dtypes, TamiasError } from "../../ffi/index.ts";
+import { checkpointSource, DryRun, loadNetwork, type Ops, type Parameters } from "../nn/index.ts";
 import type { Checkpoint } from "../weights/checkpoint.ts";
-import { parseWith } from "../weights/json-file.ts";
+import { runInBands } from "./autoencoder/bands.ts";
+import { bandSizes, type DecodePlan, planDecode, wholePlan } from "./autoencoder/decode-plan.ts";
+import { Feature, runMiddle, runResnet, runStep } from "./autoencoder/feature.ts";
+import {
+  type AutoencoderConfig,
+  configSchema,
+  type Decoder,
+  type Encoder,
+  LayerLoader,
+  loadDecoder,
+  loadEncoder,
+} from "./autoencoder/network.ts";
 
-const configSchema = z.looseObject({
-  _class_name: z.literal("AutoencoderKL"),
-  in_channels: z.literal(3).default(3),
-  out_channels: z.literal(3).default(3),
-  block_out_channels: z.array(z.int().positive()).min(1),
-  layers_per_block: z.int().positive(),
-  latent_channels: z.int().positive(),
-  norm_num_groups: z.int().positive(),
-  act_fn: z.literal("silu").default("silu"),
-  sample_size: z.int().positive().default(1024),
-  scaling_factor: z.number().default(1),
-  shift_factor: z.number().nullish(),
-  latents_mean: z.null().optional(),
-  latents_std: z.null().optional(),
-  mid_block_add_attention: z.boolean().default(true),
-  use_quant_conv: z.boolean().default(true),
-  use_post_quant_conv: z.boolean().default(true),
-  down_block_types: z.array(z.literal("DownEncoderBlock2D")),
-  up_block_types: z.array(z.literal("UpDecoderBlock2D")),
-});
+/** How often a plan is made anew with less memory before its bands are made smaller. */
+const PLAN_ATTEMPTS = 3;
 
-const EPSILON = 1e-6;
+export interface DecodeOptions {
+  /** Most bytes of device memory that decoding may take, beside the latents; absent: as much as is fastest. */
+  readonly maxBytes?: number | undefined;
+}
 
 /**
  * The convolutional autoencoder of latent diffusion (Rombach et al. 2022, arXiv 2112.10752; diffusers' `AutoencoderKL`).
@@ -45,25 +40,20 @@ export class AutoencoderKL implements Disposable {
   readonly #encoder: Encoder;
   readonly #decoder: Decoder;
 
+  /**
+   * Loads all parameters; waits for them.
+   * @throws TamiasError `bad_weights` when configuration or tensors are not those of such an autoencoder
+   */
   static load(ops: Ops, checkpoint: Checkpoint): AutoencoderKL {
-    const config = parseWith(configSchema, checkpoint.config, `${checkpoint.folder}/config.json`);
-    const blocks = config.block_out_channels.length;
-    if (config.down_block_types.length !== blocks || config.up_block_types.length !== blocks)
-      throw new TamiasError(
-        "bad_weights",
-        `${checkpoint.folder}/config.json: the lists of blocks differ in length.`,
-      );
-    using cleanup = new DisposableStack();
-    const autoencoder = new AutoencoderKL(
+    return loadNetwork(
       ops,
-      cleanup.use(new Parameters(ops, checkpointParameters(checkpoint))),
-      config,
+      checkpointSource(checkpoint),
+      configSchema,
+      (parameters, config) => new AutoencoderKL(ops, parameters, config),
     );
-    cleanup.move();
-    return autoencoder;
   }
 
-  private constructor(ops: Ops, parameters: Parameters, config: z.output<typeof configSchema>) {
+  private constructor(ops: Ops, parameters: Parameters, config: AutoencoderConfig) {
     this.#ops = ops;
     this.#parameters = parameters;
     this.latentChannels = config.latent_channels;
@@ -77,29 +67,36 @@ export class AutoencoderKL implements Disposable {
   }
 
   /**
-   * Latents as the decoder takes them to a picture.
+   * Latents as the decoder takes them to a picture. Within `maxBytes` it goes in bands of rows where the whole does not
+   * fit, which takes longer; the picture is the same but for rounding.
    * @returns F32 [batch, 3, height * factor, width * factor], owned by the caller
+   * @throws TamiasError `out_of_memory` before any work when `maxBytes` is too little in bands, too
    */
-  decode(latents: DeviceTensor): DeviceTensor {
-    const decoder = this.#decoder;
-    let x = new Feature(this.#ops, latents).as(this.#ops.activationType);
-    if (decoder.postQuant) x = x.convolve(decoder.postQuant);
-    x = x.convolve(decoder.convIn);
-    x = runMiddle(x, decoder.middle);
-    for (const { resnets, upsample } of decoder.blocks) {
-      for (const resnet of resnets) x = runResnet(x, resnet);
-      if (upsample) x = x.upsample().convolve(upsample);
-    }
-    return x.normalise(decoder.normOut).convolve(decoder.convOut).as("f32").tensor;
+  decode(latents: DeviceTensor, { maxBytes }: DecodeOptions = {}): DeviceTensor {
+    const plan = this.#planWithin(latents.shape, maxBytes);
+    if (maxBytes !== undefined) this.#ops.memory.trim();
+    return this.#decode(this.#ops, latents, plan);
   }
 
   /** Diffusion's latents to a picture: undoes scale and shift, then `decode`. */
-  decodeScaled(latents: DeviceTensor): DeviceTensor {
-    using shift = this.#ops.memory.temporary([1, 1, 1, 1], latents.dtype);
-    this.#ops.fill(shift, this.shift);
-    using plain = this.#ops.memory.temporary(latents.shape);
-    this.#ops.combine(1 / this.scale, latents, 1, shift.expand(...latents.shape), plain);
-    return this.decode(plain);
+  decodeScaled(latents: DeviceTensor, options: DecodeOptions = {}): DeviceTensor {
+    using plain = this.#unscale(this.#ops, latents);
+    return this.decode(plain, options);
+  }
+
+  /**
+   * Most bytes of device memory that `decodeScaled` takes for a picture, without a limit.
+   * @param height, width in pixels
+   */
+  decodeBytes(height: number, width: number): number {
+    const shape = this.#latentShape(height, width);
+    return this.#bytesOf(shape, wholePlan(this.#decoder.steps));
+  }
+
+  /** The fewest that `maxBytes` can be for a picture of this size. */
+  smallestDecodeBytes(height: number, width: number): number {
+    const shape = this.#latentShape(height, width);
+    return Math.min(...bandSizes.map((bandBytes) => this.#bytesOf(shape, this.#plan(shape, 0, bandBytes))));
   }
 
   /**
@@ -133,274 +130,75 @@ export class AutoencoderKL implements Disposable {
     return mean;
   }
 
+  get parameterBytes(): number {
+    return this.#parameters.bytes;
+  }
+
   [Symbol.dispose](): void {
     this.#parameters[Symbol.dispose]();
   }
-}
 
-// ---- the network's parts
-
-interface Encoder {
-  readonly convIn: Convolution;
-  readonly blocks: readonly {
-    readonly resnets: readonly Resnet[];
-    readonly downsample: Convolution | null;
-  }[];
-  readonly middle: Middle;
-  readonly normOut: Norm;
-  readonly convOut: Convolution;
-  readonly quant: Convolution | null;
-}
-
-interface Decoder {
-  readonly postQuant: Convolution | null;
-  readonly convIn: Convolution;
-  readonly middle: Middle;
-  readonly blocks: readonly { readonly resnets: readonly Resnet[]; readonly upsample: Convolution | null }[];
-  readonly normOut: Norm;
-  readonly convOut: Convolution;
-}
-
-interface Norm {
-  readonly groups: number;
-  readonly weights: Linear;
-}
-
-interface Resnet {
-  readonly norm1: Norm;
-  readonly conv1: Convolution;
-  readonly norm2: Norm;
-  readonly conv2: Convolution;
-  /** Where the number of channels changes. */
-  readonly shortcut: Convolution | null;
-}
-
-interface Middle {
-  readonly first: Resnet;
-  readonly attention: PixelAttention | null;
-  readonly second: Resnet;
-}
-
-/** Self-attention of all pixels, one head. */
-interface PixelAttention {
-  readonly norm: Norm;
-  readonly q: Linear;
-  readonly k: Linear;
-  readonly v: Linear;
-  readonly out: Linear;
-}
-
-function loadEncoder(loader: LayerLoader, config: z.output<typeof configSchema>): Encoder {
-  const channels = config.block_out_channels;
-  const last = channels.at(-1)!;
-  const moments = 2 * config.latent_channels;
-  return {
-    convIn: loader.convolution("encoder.conv_in", 3, channels[0]!),
-    blocks: channels.map((out, block) => ({
-      resnets: Array.from({ length: config.layers_per_block }, (_, layer) =>
-        loader.resnet(
-          `encoder.down_blocks.${block}.resnets.${layer}`,
-          layer === 0 ? (channels[block - 1] ?? channels[0]!) : out,
-          out,
-        ),
-      ),
-      downsample:
-        block === channels.length - 1
-          ? null
-          : loader.convolution(`encoder.down_blocks.${block}.downsamplers.0.conv`, out, out),
-    })),
-    middle: loader.middle("encoder.mid_block", last, config.mid_block_add_attention),
-    normOut: loader.norm("encoder.conv_norm_out", last),
-    convOut: loader.convolution("encoder.conv_out", last, moments),
-    quant: config.use_quant_conv ? loader.convolution("quant_conv", moments, moments, 1) : null,
-  };
-}
-
-function loadDecoder(loader: LayerLoader, config: z.output<typeof configSchema>): Decoder {
-  const channels = config.block_out_channels.toReversed();
-  const latent = config.latent_channels;
-  return {
-    postQuant: config.use_post_quant_conv ? loader.convolution("post_quant_conv", latent, latent, 1) : null,
-    convIn: loader.convolution("decoder.conv_in", latent, channels[0]!),
-    middle: loader.middle("decoder.mid_block", channels[0]!, config.mid_block_add_attention),
-    blocks: channels.map((out, block) => ({
-      resnets: Array.from({ length: config.layers_per_block + 1 }, (_, layer) =>
-        loader.resnet(
-          `decoder.up_blocks.${block}.resnets.${layer}`,
-          layer === 0 ? (channels[block - 1] ?? channels[0]!) : out,
-          out,
-        ),
-      ),
-      upsample:
-        block === channels.length - 1
-          ? null
-          : loader.convolution(`decoder.up_blocks.${block}.upsamplers.0.conv`, out, out),
-    })),
-    normOut: loader.norm("decoder.conv_norm_out", channels.at(-1)!),
-    convOut: loader.convolution("decoder.conv_out", channels.at(-1)!, 3),
-  };
-}
-
-class LayerLoader {
-  readonly #parameters: Parameters;
-  readonly #groups: number;
-
-  constructor(parameters: Parameters, groups: number) {
-    this.#parameters = parameters;
-    this.#groups = groups;
+  #decode(ops: Ops, latents: DeviceTensor, plan: DecodePlan): DeviceTensor {
+    const decoder = this.#decoder;
+    let x = new Feature(ops, latents).as(ops.activationType);
+    if (decoder.postQuant) x = x.convolve(decoder.postQuant);
+    x = x.convolve(decoder.convIn);
+    x = runMiddle(x, decoder.middle);
+    for (const { steps, bandRows } of plan)
+      x = bandRows === undefined ? steps.reduce(runStep, x) : runInBands(x, steps, bandRows);
+    return x.as("f32").tensor;
   }
 
-  convolution(prefix: string, from: number, to: number, kernel = 3): Convolution {
-    return this.#parameters.convolution(prefix, from, to, kernel);
+  #unscale(ops: Ops, latents: DeviceTensor): DeviceTensor {
+    using shift = ops.memory.temporary([1, 1, 1, 1], latents.dtype);
+    ops.fill(shift, this.shift);
+    const plain = ops.memory.temporary(latents.shape);
+    ops.combine(1 / this.scale, latents, 1, shift.expand(...latents.shape), plain);
+    return plain;
   }
 
-  norm(prefix: string, channels: number): Norm {
-    return { groups: this.#groups, weights: this.#parameters.norm(prefix, channels) };
-  }
-
-  resnet(prefix: string, from: number, to: number): Resnet {
-    return {
-      norm1: this.norm(`${prefix}.norm1`, from),
-      conv1: this.convolution(`${prefix}.conv1`, from, to),
-      norm2: this.norm(`${prefix}.norm2`, to),
-      conv2: this.convolution(`${prefix}.conv2`, to, to),
-      shortcut: from === to ? null : this.convolution(`${prefix}.conv_shortcut`, from, to, 1),
-    };
-  }
-
-  middle(prefix: string, channels: number, hasAttention: boolean): Middle {
-    return {
-      first: this.resnet(`${prefix}.resnets.0`, channels, channels),
-      attention: hasAttention ? this.#attention(`${prefix}.attentions.0`, channels) : null,
-      second: this.resnet(`${prefix}.resnets.1`, channels, channels),
-    };
-  }
-
-  #attention(prefix: string, channels: number): PixelAttention {
-    const linear = (name: string) => this.#parameters.linear(`${prefix}.${name}`, channels, channels);
-    return {
-      norm: this.norm(`${prefix}.group_norm`, channels),
-      q: linear("to_q"),
-      k: linear("to_k"),
-      v: linear("to_v"),
-      out: linear("to_out.0"),
-    };
-  }
-}
-
-// ---- running them
-
-/** A feature map [batch, channels, height, width] on its way: each operation returns the next and frees its own. */
-class Feature {
-  readonly ops: Ops;
-  readonly tensor: DeviceTensor;
-  /** The caller's input is read, never freed. */
-  readonly #isOwned: boolean;
-
-  constructor(ops: Ops, tensor: DeviceTensor, isOwned = false) {
-    this.ops = ops;
-    this.tensor = tensor;
-    this.#isOwned = isOwned;
-  }
-
-  /** In another dtype; itself where it has that already. */
-  as(dtype: DType): Feature {
-    if (this.tensor.dtype === dtype) return this;
-    return this.#next(this.tensor.shape, (out) => this.ops.copy(this.tensor, out), dtype);
-  }
-
-  /** Same size out, zeros around. */
-  convolve(layer: Convolution): Feature {
-    const [batch = 0, , height = 0, width = 0] = this.tensor.shape;
-    const [channels = 0, , kernel = 1] = layer.weight.shape;
-    return this.#next([batch, channels, height, width], (out) =>
-      this.ops.conv2d(this.tensor, layer, out, { pad: (kernel - 1) / 2 }),
+  #planWithin(latentShape: readonly number[], maxBytes: number | undefined): DecodePlan {
+    const whole = wholePlan(this.#decoder.steps);
+    if (maxBytes === undefined || this.#bytesOf(latentShape, whole) <= maxBytes) return whole;
+    for (const bandBytes of bandSizes) {
+      // The plan's own estimate leaves out what surrounds its steps.
+      let within = maxBytes;
+      for (let attempt = 0; attempt < PLAN_ATTEMPTS; attempt++) {
+        // The last attempt is the one that takes least.
+        const plan = this.#plan(latentShape, attempt + 1 < PLAN_ATTEMPTS ? within : 0, bandBytes);
+        const excess = this.#bytesOf(latentShape, plan) - maxBytes;
+        if (excess <= 0) return plan;
+        within -= excess;
+      }
+    }
+    const [, , rows = 0, columns = 0] = latentShape;
+    const [height, width] = [rows * this.factor, columns * this.factor];
+    throw new TamiasError(
+      "out_of_memory",
+      `Decoding ${width} x ${height} pixels takes at least ${this.smallestDecodeBytes(height, width)} bytes, ` +
+        `more than the ${maxBytes} allowed.`,
+      { hint: "Ask for a smaller picture." },
     );
   }
 
-  /** Half the size; zeros are added at the bottom and right only. */
-  downsample(layer: Convolution): Feature {
-    const [batch = 0, channels = 0, height = 0, width = 0] = this.tensor.shape;
-    const size = (side: number) => Math.floor((side - 2) / 2) + 1;
-    return this.#next([batch, channels, size(height), size(width)], (out) =>
-      this.ops.conv2d(this.tensor, layer, out, { stride: 2, pad: { top: 0, bottom: 1, left: 0, right: 1 } }),
-    );
+  #plan(latentShape: readonly number[], maxBytes: number, bandBytes: number): DecodePlan {
+    const { convIn, steps } = this.#decoder;
+    const shape = latentShape.with(1, convIn.weight.shape[0]!);
+    const elementBytes = dtypes[this.#ops.activationType].bytes;
+    return planDecode(steps, shape, { maxBytes, bandBytes, elementBytes });
   }
 
-  upsample(): Feature {
-    const [batch = 0, channels = 0, height = 0, width = 0] = this.tensor.shape;
-    return this.#next([batch, channels, 2 * height, 2 * width], (out) =>
-      this.ops.upsampleNearest(this.tensor, 2, out),
-    );
+  /** Most bytes held while latents of this shape are decoded, themselves apart. */
+  #bytesOf(latentShape: readonly number[], plan: DecodePlan): number {
+    using run = new DryRun(this.#ops.stream.device);
+    using latents = run.ops.memory.own(latentShape, "f32");
+    return run.peakOf(() => {
+      using plain = this.#unscale(run.ops, latents);
+      this.#decode(run.ops, plain, plan)[Symbol.dispose]();
+    });
   }
 
-  /** Group norm and SiLU. */
-  normalise({ groups, weights }: Norm): Feature {
-    return this.#next(this.tensor.shape, (out) =>
-      this.ops.groupNorm(this.tensor, groups, weights, EPSILON, out, { activation: "silu" }),
-    );
+  #latentShape(height: number, width: number): number[] {
+    return [1, this.latentChannels, height / this.factor, width / this.factor];
   }
-
-  /** Adds another feature map of the same shape, in place; frees it. */
-  add(other: Feature): Feature {
-    this.ops.combine(1, this.tensor, 1, other.tensor, this.tensor);
-    other.free();
-    return this;
-  }
-
-  /** A view that shares the tensor without owning it. */
-  borrowed(): Feature {
-    return new Feature(this.ops, this.tensor);
-  }
-
-  free(): void {
-    if (this.#isOwned) this.tensor[Symbol.dispose]();
-  }
-
-  #next(shape: readonly number[], run: (out: DeviceTensor) => void, dtype?: DType): Feature {
-    const out = this.ops.memory.temporary(shape, dtype);
-    run(out);
-    this.free();
-    return new Feature(this.ops, out, true);
-  }
-}
-
-function runResnet(x: Feature, resnet: Resnet): Feature {
-  const change = x
-    .borrowed()
-    .normalise(resnet.norm1)
-    .convolve(resnet.conv1)
-    .normalise(resnet.norm2)
-    .convolve(resnet.conv2);
-  return change.add(resnet.shortcut ? x.convolve(resnet.shortcut) : x);
-}
-
-function runMiddle(x: Feature, { first, attention, second }: Middle): Feature {
-  const before = runResnet(x, first);
-  return runResnet(attention ? runAttention(before, attention) : before, second);
-}
-
-function runAttention(x: Feature, layer: PixelAttention): Feature {
-  const { ops } = x;
-  const [batch = 0, channels = 0, height = 0, width = 0] = x.tensor.shape;
-  const pixels = height * width;
-  using normed = ops.memory.temporary(x.tensor.shape);
-  ops.groupNorm(x.tensor, layer.norm.groups, layer.norm.weights, EPSILON, normed);
-  const rows = [batch, pixels, channels];
-  using tokens = ops.memory.temporary(rows);
-  ops.copy(normed.reshape(batch, channels, pixels).permute(0, 2, 1), tokens);
-  using q = ops.memory.temporary(rows);
-  using k = ops.memory.temporary(rows);
-  using v = ops.memory.temporary(rows);
-  ops.linear(tokens, layer.q, q);
-  ops.linear(tokens, layer.k, k);
-  ops.linear(tokens, layer.v, v);
-  const oneHead = (tensor: DeviceTensor) => tensor.reshape(batch, 1, pixels, channels);
-  ops.attention({ q: oneHead(q), k: oneHead(k), v: oneHead(v) }, oneHead(tokens), {
-    scale: channels ** -0.5,
-  });
-  ops.linear(tokens, layer.out, q);
-  const change = ops.memory.temporary(x.tensor.shape);
-  ops.copy(q.permute(0, 2, 1), change.reshape(batch, channels, pixels));
-  return new Feature(ops, change, true).add(x);
 }

@@ -82,9 +82,11 @@ export interface Family extends Disposable {
   condition(request: TextRequest, layout: TokenLayout): Conditioning;
   /**
    * Finished latents to pictures in [-1, 1].
+   * @param options `maxBytes`: what decoding may take of the device; within less than the whole needs it goes in parts
    * @returns F32 [batch, 3, height, width], or [batch, 3, frames, height, width] of clips; owned by the caller
+   * @throws TamiasError `out_of_memory` before any work when `maxBytes` is too little for any way
    */
-  decode(latents: DeviceTensor): DeviceTensor;
+  decode(latents: DeviceTensor, options?: { readonly maxBytes?: number | undefined }): DeviceTensor;
 
   /** The reference run of a golden file, for the one loop to repeat. */
   goldenRun(golden: Golden): Promise<GoldenRun>;

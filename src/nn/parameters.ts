@@ -1,4 +1,4 @@
-import { type DeviceTensor, type DType } from "../../ffi/index.ts";
+import { type DeviceTensor, type DType, TamiasError } from "../../ffi/index.ts";
 import type { Convolution, Linear, Ops } from "./ops.ts";
 
 /** Where a network's parameters come from. */
@@ -16,7 +16,8 @@ export class Parameters implements Disposable {
   readonly #ops: Ops;
   readonly #source: ParameterSource;
   readonly #dtype: DType;
-  readonly #tensors: DeviceTensor[] = [];
+  readonly #loaded: { readonly name: string; readonly tensor: DeviceTensor }[] = [];
+  readonly #derived: DeviceTensor[] = [];
 
   constructor(ops: Ops, source: ParameterSource, dtype: DType = ops.activationType) {
     this.#ops = ops;
@@ -31,8 +32,22 @@ export class Parameters implements Disposable {
   /** @throws TamiasError as `ParameterSource.fill` does */
   tensor(name: string, shape: readonly number[], dtype = this.#dtype): DeviceTensor {
     const tensor = this.#ops.memory.own(shape, dtype);
-    this.#tensors.push(tensor);
+    this.#loaded.push({ name, tensor });
     this.#source.fill(this.#ops, name, tensor);
+    return tensor;
+  }
+
+  /**
+   * A matrix [rows, columns] that is kept transposed: the memory holds [columns, rows].
+   * @returns the kept tensor; its `permute(1, 0)` is the matrix
+   * @throws TamiasError as `ParameterSource.fill` does
+   */
+  transposed(name: string, [rows, columns]: readonly [number, number], dtype = this.#dtype): DeviceTensor {
+    const tensor = this.#ops.memory.own([columns, rows], dtype);
+    this.#loaded.push({ name, tensor });
+    using straight = this.#ops.memory.temporary([rows, columns], dtype);
+    this.#source.fill(this.#ops, name, straight);
+    this.#ops.copy(straight.permute(1, 0), tensor);
     return tensor;
   }
 
@@ -58,15 +73,47 @@ export class Parameters implements Disposable {
 
   /** Keeps a tensor derived from parameters (a transposed copy, say) until these are disposed. */
   keep(tensor: DeviceTensor): DeviceTensor {
-    this.#tensors.push(tensor);
+    this.#derived.push(tensor);
     return tensor;
   }
 
+  /**
+   * Sees that what was loaded holds no NaN and no infinity. Waits for the stream.
+   * @param origin where the parameters come from, for the error
+   * @throws TamiasError `bad_weights` naming the first that does
+   */
+  checkFinite(origin: string): void {
+    const ops = this.#ops;
+    if (this.#loaded.length === 0) return;
+    using norms = ops.memory.temporary([this.#loaded.length], "f32");
+    this.#loaded.forEach(({ tensor }, at) => {
+      const rows = tensor.shape[0] ?? 1;
+      using ofRows = ops.memory.temporary([1, rows], "f32");
+      ops.rowNorms(tensor.reshape(rows, tensor.elements / rows), ofRows.reshape(rows));
+      ops.rowNorms(ofRows, norms.slice(0, at, at + 1));
+    });
+    const wrong = ops.stream
+      .read(norms, new Float32Array(norms.elements))
+      .findIndex((norm) => !Number.isFinite(norm));
+    if (wrong >= 0)
+      throw new TamiasError(
+        "bad_weights",
+        `${origin}: the weights beside it are damaged: ${this.#loaded[wrong]!.name} holds a NaN, an infinity, or values beyond 1e19.`,
+      );
+  }
+
   get bytes(): number {
-    return this.#tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+    return this.#all.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  }
+
+  get #all(): DeviceTensor[] {
+    return [...this.#loaded.map(({ tensor }) => tensor), ...this.#derived];
   }
 
   [Symbol.dispose](): void {
-    for (const tensor of this.#tensors.splice(0)) tensor[Symbol.dispose]();
+    const all = this.#all;
+    this.#loaded.length = 0;
+    this.#derived.length = 0;
+    for (const tensor of all) tensor[Symbol.dispose]();
   }
 }

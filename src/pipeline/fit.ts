@@ -1,36 +1,45 @@
 import { TamiasError } from "../../ffi/index.ts";
 import { exact } from "../delta/policies/exact.ts";
-import type { Needs, RunCounter } from "./needs.ts";
+import type { RunCounter } from "./needs.ts";
 import type { Request } from "./request.ts";
 
 /**
- * Sees before any work that a run fits.
+ * Sees before any work how a run fits: as it is, or decoded in parts.
  * @param room bytes the device has for it, the model's weights included
+ * @returns the request, with its room where it must keep to it
  * @throws TamiasError `does_not_fit`, naming what would
  */
-export async function checkFit(counter: RunCounter, request: Request, room: number): Promise<Needs> {
-  const needs = await counter.needs(request);
-  if (needs.most <= room) return needs;
-  const { settings } = request;
+export async function fit(counter: RunCounter, request: Request, room: number): Promise<Request> {
+  const { most } = await counter.needs(request);
+  if (most <= room) return request;
+  if (await fits(counter, request, room)) return { ...request, room };
+  const { width, height, policy } = request.settings;
   const alternatives: string[] = [];
   const smaller = await largestSize(counter, request, room);
   if (smaller) alternatives.push(`${smaller.width} x ${smaller.height}`);
-  const isPlain = settings.policy === exact.name;
-  if (!isPlain && (await counter.needs(withPolicyExact(request))).most <= room)
-    alternatives.push(
-      `${settings.width} x ${settings.height} with the policy "${exact.name}", which keeps no caches`,
-    );
+  if (policy !== exact.name && (await fits(counter, withPolicyExact(request), room)))
+    alternatives.push(`${width} x ${height} with the policy "${exact.name}", which keeps no caches`);
   throw new TamiasError(
     "does_not_fit",
-    `${settings.width} x ${settings.height} with the policy "${settings.policy}" needs ${megabytes(needs.most)} of ` +
-      `memory with the model; the device has ${megabytes(room)}.`,
+    `${width} x ${height} with the policy "${policy}" needs ${megabytes(most)} of memory with the model; ` +
+      `the device has ${megabytes(room)}.`,
     {
       hint:
         alternatives.length > 0
           ? `What fits: ${alternatives.join("; or ")}.`
-          : "No size of this model fits: free memory, or use another device.",
+          : "No size fits: free memory, or use another device.",
     },
   );
+}
+
+/** Whether a run that keeps to its room can. */
+async function fits(counter: RunCounter, request: Request, room: number): Promise<boolean> {
+  try {
+    return (await counter.needs({ ...request, room })).most <= room;
+  } catch (error) {
+    if (error instanceof TamiasError && error.code === "out_of_memory") return false;
+    throw error;
+  }
 }
 
 /** The largest size of about the same shape that fits, found by halving. */
@@ -40,19 +49,18 @@ async function largestSize(
   room: number,
 ): Promise<{ width: number; height: number } | undefined> {
   const { multiple } = counter.family.sizes;
-  const { width, height } = request.settings;
-  const longer = Math.max(width, height);
+  const { settings } = request;
+  const longer = Math.max(settings.width, settings.height);
   const sizeOf = (units: number) => {
     const side = (pixels: number) => Math.max(1, Math.round((units * pixels) / longer)) * multiple;
-    return { width: side(width), height: side(height) };
+    return { width: side(settings.width), height: side(settings.height) };
   };
-  const fits = async (units: number) =>
-    (await counter.needs({ ...request, settings: { ...request.settings, ...sizeOf(units) } })).most <= room;
   let most = 0;
   let tooMany = longer / multiple;
   while (tooMany - most > 1) {
     const middle = Math.floor((most + tooMany) / 2);
-    if (await fits(middle)) most = middle;
+    if (await fits(counter, { ...request, settings: { ...settings, ...sizeOf(middle) } }, room))
+      most = middle;
     else tooMany = middle;
   }
   return most === 0 ? undefined : sizeOf(most);

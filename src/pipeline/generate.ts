@@ -24,7 +24,7 @@ export async function* generate(
   { family, ops, maskOps }: Engine,
   request: Request,
 ): AsyncGenerator<GenerateEvent, void, void> {
-  const { settings, notes, policy, wantsPreview, recordColumns, trace, signal } = request;
+  const { settings, notes, policy, wantsPreview, recordColumns, trace, signal, room } = request;
   const began = performance.now();
   throwIfAborted(signal);
   // At the end the device has back what only this run needed.
@@ -59,6 +59,12 @@ export async function* generate(
   drawNoise(ops, family, grid, settings.seed, toOrder, latents);
   const recording = trace ? scratch.use(new Recording(ops.stream, maskOps?.stream)) : undefined;
   const reports: DensityReport[] = [];
+  const decode = (tokens: DeviceTensor) => {
+    // What denoising no longer needs is given back first, so that decoding can have it.
+    ops.memory.trim();
+    const left = room === undefined ? undefined : room - ops.stream.device.info().bytesAllocated;
+    return decodePicture(ops, family, grid, tokens, toRaster, left);
+  };
 
   const denoiseBegan = performance.now();
   const steps = denoise(ops, {
@@ -81,7 +87,7 @@ export async function* generate(
     yield {
       type: "preview",
       step: step.step,
-      ...(await decodePicture(ops, family, grid, estimate, toRaster)),
+      ...(await decode(estimate)),
     };
   }
   const denoiseSeconds = secondsSince(denoiseBegan);
@@ -89,7 +95,7 @@ export async function* generate(
   throwIfAborted(signal);
   if (recording) yield { type: "trace", ...(await recording.take()) };
   const decodeBegan = performance.now();
-  const picture = await decodePicture(ops, family, grid, latents, toRaster);
+  const picture = await decode(latents);
   const mean = (share: (report: DensityReport) => number) =>
     reports.reduce((sum, report) => sum + share(report), 0) / reports.length;
   yield {

@@ -19,6 +19,7 @@ export interface Inspection {
   readonly needs: Needs;
   /** Bytes of memory the device has free. */
   readonly bytesFree: number;
+  /** Whether it can run: as it is, or within what is free. */
   readonly fits: boolean;
 }
 

@@ -1,6 +1,6 @@
-import { type Device, MemoryCount, type Stream } from "../../ffi/index.ts";
+import type { Device } from "../../ffi/index.ts";
 import type { Family, ModelFiles } from "../models/family.ts";
-import { Ops } from "../nn/index.ts";
+import { DryRun } from "../nn/index.ts";
 import { generate } from "./generate.ts";
 import type { Request } from "./request.ts";
 
@@ -15,15 +15,14 @@ export interface Needs {
 }
 
 /**
- * Says what runs of a model will need before they start, by running them on a device that computes nothing and counts
- * the memory it is asked for. It is the same code, so it cannot disagree with the run.
+ * Says what runs of a model will need before they start, by a dry run of each: the same code on a device that computes
+ * nothing and counts the memory it is asked for, so that it cannot disagree with the run.
  */
 export class RunCounter implements Disposable {
   readonly family: Family;
   /** Bytes of the model's weights. */
   readonly weights: number;
-  readonly #count: MemoryCount;
-  readonly #ops: Ops;
+  readonly #dry: DryRun;
   readonly #opened: DisposableStack;
 
   /**
@@ -31,33 +30,31 @@ export class RunCounter implements Disposable {
    * @throws TamiasError as `ModelFiles.load` does
    */
   static async open(device: Device, files: ModelFiles): Promise<RunCounter> {
-    const count = new MemoryCount();
     using opened = new DisposableStack();
-    const stream: Stream = opened.use(opened.use(device.counting(count)).createStream());
-    const ops = opened.use(new Ops(stream));
-    const family = opened.use(await files.load(ops));
-    ops.memory.trim();
-    return new RunCounter(count, ops, family, opened.move());
+    const dry = opened.use(new DryRun(device));
+    const family = opened.use(await files.load(dry.ops));
+    dry.ops.memory.trim();
+    return new RunCounter(dry, family, opened.move());
   }
 
-  private constructor(count: MemoryCount, ops: Ops, family: Family, opened: DisposableStack) {
-    this.#count = count;
-    this.#ops = ops;
+  private constructor(dry: DryRun, family: Family, opened: DisposableStack) {
+    this.#dry = dry;
     this.family = family;
-    this.weights = count.device.bytes;
+    this.weights = dry.bytes;
     this.#opened = opened;
   }
 
   /** Counts one run; takes some tens of milliseconds. */
   async needs(request: Request): Promise<Needs> {
     const { weights } = this;
+    const { device } = this.#dry.memory;
     const phases = { text: weights, denoising: weights, decoding: weights };
     let phase: keyof typeof phases = "text";
-    this.#count.device.restart();
-    const silent = { ...request, wantsPreview: () => false, trace: false, signal: undefined };
-    for await (const event of generate({ family: this.family, ops: this.#ops }, silent)) {
-      phases[phase] = Math.max(phases[phase], this.#count.device.mostBytes);
-      this.#count.device.restart();
+    device.restart();
+    const silent = { ...request, trace: false, signal: undefined };
+    for await (const event of generate({ family: this.family, ops: this.#dry.ops }, silent)) {
+      phases[phase] = Math.max(phases[phase], device.mostBytes);
+      device.restart();
       const isLastStep = event.type === "step" && event.step + 1 === event.steps;
       phase = isLastStep ? "decoding" : "denoising";
     }

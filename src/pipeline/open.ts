@@ -2,7 +2,7 @@ import { Device, TamiasError } from "../../ffi/index.ts";
 import type { PictureSizes, RequestDefaults } from "../models/family.ts";
 import { Ops } from "../nn/index.ts";
 import type { GenerateEvent } from "./events.ts";
-import { checkFit, megabytes } from "./fit.ts";
+import { fit, megabytes } from "./fit.ts";
 import { type Engine, generate } from "./generate.ts";
 import { openMaskStream } from "./mask-stream.ts";
 import { findModel } from "./models.ts";
@@ -112,8 +112,7 @@ export class Tamias implements AsyncDisposable {
 
   async *#run(request: Request): AsyncGenerator<GenerateEvent, void, void> {
     const { bytesFree, bytesAllocated } = this.#device.info();
-    await checkFit(this.#counter, request, bytesFree + bytesAllocated);
-    yield* generate(this.#engine, request);
+    yield* generate(this.#engine, await fit(this.#counter, request, bytesFree + bytesAllocated));
   }
 
   /** Ends the request that is running within one step, fails those that wait, then frees everything. */

@@ -8,7 +8,8 @@ import { isFinite, normsOf } from "./finite.ts";
  * Decodes finished or estimated latents to a picture.
  * @param tokens F32 [1, tokens, tokenChannels], in the network's order
  * @param toRaster I32 [tokens], undoes that order
- * @throws TamiasError `not_finite`
+ * @param maxBytes what decoding may take of the device; default: what it likes
+ * @throws TamiasError `not_finite`; `out_of_memory` before any work when `maxBytes` is too little
  */
 export async function decodePicture(
   ops: Ops,
@@ -16,8 +17,9 @@ export async function decodePicture(
   grid: Grid,
   tokens: DeviceTensor,
   toRaster: DeviceTensor,
+  maxBytes?: number,
 ): Promise<Picture> {
-  using image = decodeTokens(ops, family, grid, tokens, toRaster);
+  using image = decodeTokens(ops, family, grid, tokens, toRaster, maxBytes);
   const [, , height = 0, width = 0] = image.shape;
   using pixels = ops.memory.temporary([height, width, 3], "u8");
   ops.imageRgb8(image.select(0, 0), pixels);
@@ -38,10 +40,11 @@ export function decodeTokens(
   grid: Grid,
   tokens: DeviceTensor,
   toRaster: DeviceTensor,
+  maxBytes?: number,
 ): DeviceTensor {
   using raster = ops.memory.temporary(tokens.shape, "f32");
   ops.gatherRows(tokens, toRaster, raster);
   using latents = ops.memory.temporary([tokens.shape[0] ?? 1, ...family.latentShape(grid).slice(1)], "f32");
   family.unpack(raster, latents);
-  return family.decode(latents);
+  return family.decode(latents, { maxBytes });
 }

@@ -16,6 +16,8 @@ export interface Request {
   readonly recordColumns: boolean;
   readonly trace: boolean;
   readonly signal: AbortSignal | undefined;
+  /** Bytes of the device that the run and its model may take; absent: what it likes. */
+  readonly room?: number | undefined;
 }
 
 /**

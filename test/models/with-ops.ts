@@ -3,6 +3,7 @@ import { Device, type DeviceTensor } from "../../ffi/index.ts";
 import { Ops } from "../../src/nn/index.ts";
 
 export const tinyFlux = fileURLToPath(new URL("../goldens/flux-tiny", import.meta.url));
+export const acornImage = fileURLToPath(new URL("../../models/acorn-image", import.meta.url));
 
 /** Runs a test on the CPU and sees that it leaves no device memory behind. */
 export async function withOps(body: (ops: Ops) => Promise<void> | void): Promise<void> {

@@ -51,9 +51,8 @@ async function timeNetwork(
   const axis = headDim / 8;
   using scratch = new DisposableStack();
   const transformer = scratch.use(
-    FluxTransformer.create(
-      ops,
-      {
+    FluxTransformer.create(ops, {
+      config: {
         _class_name: "FluxTransformer2DModel",
         in_channels: inChannels,
         num_layers: doubleBlocks,
@@ -65,9 +64,9 @@ async function timeNetwork(
         guidance_embeds: true,
         axes_dims_rope: [axis, (headDim - axis) / 2, (headDim - axis) / 2],
       },
-      randomParameters(random),
-      shape.title,
-    ),
+      parameters: randomParameters(random),
+      origin: shape.title,
+    }),
   );
   const positions = scratch.use(
     transformer.prepare({

@@ -4,7 +4,7 @@ import type { ModuleDescription } from "../../delta/cells.ts";
 import type { Ops } from "../../nn/index.ts";
 import { FlowMatchEuler } from "../../samplers/flow-match-euler.ts";
 import { openCheckpoint } from "../../weights/diffusers-folder.ts";
-import { AutoencoderKL } from "../autoencoder-kl.ts";
+import { AutoencoderKL, type DecodeOptions } from "../autoencoder-kl.ts";
 import type {
   Conditioning,
   Extent,
@@ -71,7 +71,7 @@ class FluxFamily implements Family {
       text: text && {
         ...text,
         clip: loading.use(ClipTextModel.load(ops, text.clip)),
-        t5: loading.use(await T5Encoder.load(ops, text.t5)),
+        t5: loading.use(T5Encoder.load(ops, text.t5)),
       },
       transformer: loading.use(FluxTransformer.load(ops, transformer)),
       autoencoder: loading.use(AutoencoderKL.load(ops, autoencoder)),
@@ -143,8 +143,8 @@ class FluxFamily implements Family {
     return new FluxConditioning(this.#ops, this.#parts.transformer, text, layout);
   }
 
-  decode(latents: DeviceTensor): DeviceTensor {
-    return this.#parts.autoencoder.decodeScaled(latents);
+  decode(latents: DeviceTensor, options?: DecodeOptions): DeviceTensor {
+    return this.#parts.autoencoder.decodeScaled(latents, options);
   }
 
   goldenRun(golden: Golden): Promise<GoldenRun> {

@@ -30,7 +30,7 @@ export const goldenParts: readonly GoldenPart[] = [
     part: "t5",
     isIn: (golden) => golden.has("t5.input_ids"),
     async measure(ops, folder, golden) {
-      using model = await T5Encoder.load(ops, await openCheckpoint(join(folder, "text_encoder_2")));
+      using model = T5Encoder.load(ops, await openCheckpoint(join(folder, "text_encoder_2")));
       using states = model.encode(await golden.sequences("t5.input_ids"));
       return [compare(ops, states, await golden.tensor("t5.last_hidden_state"))];
     },

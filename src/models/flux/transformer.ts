@@ -3,33 +3,39 @@ import { type DeviceTensor, TamiasError } from "../../../ffi/index.ts";
 import type { ModuleDescription } from "../../delta/cells.ts";
 import { denseModules, type Modules } from "../../delta/modules.ts";
 import {
-  checkpointParameters,
+  checkpointSource,
   type Linear,
+  loadNetwork,
   Mlp,
+  type NetworkSource,
   type Ops,
-  Parameters,
-  type ParameterSource,
+  type Parameters,
   type QueryKeyValue,
   type Rope,
 } from "../../nn/index.ts";
 import type { Checkpoint } from "../../weights/checkpoint.ts";
-import { parseWith } from "../../weights/json-file.ts";
 import { rotaryTables, timestepFeatures } from "./embeddings.ts";
 
-const configSchema = z.object({
-  _class_name: z.literal("FluxTransformer2DModel"),
-  patch_size: z.literal(1).default(1),
-  in_channels: z.int().positive(),
-  out_channels: z.int().positive().nullish(),
-  num_layers: z.int().nonnegative(),
-  num_single_layers: z.int().nonnegative(),
-  attention_head_dim: z.int().positive(),
-  num_attention_heads: z.int().positive(),
-  joint_attention_dim: z.int().positive(),
-  pooled_projection_dim: z.int().positive(),
-  guidance_embeds: z.boolean(),
-  axes_dims_rope: z.array(z.int().positive().multipleOf(2)).length(3),
-});
+const configSchema = z
+  .object({
+    _class_name: z.literal("FluxTransformer2DModel"),
+    patch_size: z.literal(1).default(1),
+    in_channels: z.int().positive(),
+    out_channels: z.int().positive().nullish(),
+    num_layers: z.int().nonnegative(),
+    num_single_layers: z.int().nonnegative(),
+    attention_head_dim: z.int().positive(),
+    num_attention_heads: z.int().positive(),
+    joint_attention_dim: z.int().positive(),
+    pooled_projection_dim: z.int().positive(),
+    guidance_embeds: z.boolean(),
+    axes_dims_rope: z.array(z.int().positive().multipleOf(2)).length(3),
+  })
+  .refine(
+    ({ axes_dims_rope: axes, attention_head_dim: headDim }) =>
+      axes.reduce((sum, size) => sum + size, 0) === headDim,
+    { path: ["axes_dims_rope"], error: "must add up to attention_head_dim" },
+  );
 
 const EPSILON = 1e-6;
 const MLP_RATIO = 4;
@@ -83,33 +89,22 @@ export class FluxTransformer implements Disposable {
   readonly #normOut: Linear;
   readonly #projOut: Linear;
 
-  /** Queues the loading of all parameters on the ops' stream. */
+  /**
+   * Loads all parameters; waits for them.
+   * @throws TamiasError `bad_weights` when configuration or tensors are not those of such a transformer
+   */
   static load(ops: Ops, checkpoint: Checkpoint): FluxTransformer {
-    return FluxTransformer.create(
-      ops,
-      checkpoint.config,
-      checkpointParameters(checkpoint),
-      `${checkpoint.folder}/config.json`,
-    );
+    return FluxTransformer.create(ops, checkpointSource(checkpoint));
   }
 
-  /**
-   * A transformer from its configuration and any source of parameters.
-   * @param origin where the configuration comes from, for errors
-   */
-  static create(ops: Ops, settings: unknown, source: ParameterSource, origin: string): FluxTransformer {
-    const config = parseWith(configSchema, settings, origin);
-    const rotated = config.axes_dims_rope.reduce((sum, size) => sum + size, 0);
-    if (rotated !== config.attention_head_dim)
-      throw new TamiasError(
-        "bad_weights",
-        `${origin}: axes_dims_rope add up to ${rotated}, attention_head_dim is ${config.attention_head_dim}.`,
-      );
-    using cleanup = new DisposableStack();
-    const parameters = cleanup.use(new Parameters(ops, source));
-    const transformer = new FluxTransformer(ops, parameters, config);
-    cleanup.move();
-    return transformer;
+  /** A transformer from its configuration and any source of parameters. */
+  static create(ops: Ops, source: NetworkSource): FluxTransformer {
+    return loadNetwork(
+      ops,
+      source,
+      configSchema,
+      (parameters, config) => new FluxTransformer(ops, parameters, config),
+    );
   }
 
   private constructor(ops: Ops, parameters: Parameters, config: z.output<typeof configSchema>) {

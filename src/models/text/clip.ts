@@ -1,15 +1,15 @@
 import { z } from "zod";
 import type { DeviceTensor } from "../../../ffi/index.ts";
 import {
-  checkpointParameters,
   type Activation,
+  checkpointSource,
   type Linear,
+  loadNetwork,
   Mlp,
   type Ops,
-  Parameters,
+  type Parameters,
 } from "../../nn/index.ts";
 import type { Checkpoint } from "../../weights/checkpoint.ts";
-import { parseWith } from "../../weights/json-file.ts";
 import { checkSequences, embed } from "./sequences.ts";
 
 /** transformers' names. */
@@ -70,22 +70,18 @@ export class ClipTextModel implements Disposable {
   readonly #finalNorm: Linear;
 
   /**
-   * Queues the loading of all parameters on the ops' stream.
+   * Loads all parameters; waits for them.
    * @throws TamiasError `bad_weights` when configuration or tensors are not those of a CLIP text model
    */
   static load(ops: Ops, checkpoint: Checkpoint): ClipTextModel {
-    const config = parseWith(configSchema, checkpoint.config, `${checkpoint.folder}/config.json`);
     // transformers 5 dropped the prefix that older checkpoints have.
     const prefix = checkpoint.has("text_model.final_layer_norm.weight") ? "text_model." : "";
-    using cleanup = new DisposableStack();
-    const model = new ClipTextModel(
+    return loadNetwork(
       ops,
-      cleanup.use(new Parameters(ops, checkpointParameters(checkpoint))),
-      config,
-      prefix,
+      checkpointSource(checkpoint),
+      configSchema,
+      (parameters, config) => new ClipTextModel(ops, parameters, config, prefix),
     );
-    cleanup.move();
-    return model;
   }
 
   private constructor(
@@ -171,6 +167,10 @@ export class ClipTextModel implements Disposable {
       ops.copy(lastHiddenState.slice(0, item, item + 1).select(1, end), pooled.slice(0, item, item + 1));
     });
     return { lastHiddenState, pooled };
+  }
+
+  get parameterBytes(): number {
+    return this.#parameters.bytes;
   }
 
   [Symbol.dispose](): void {

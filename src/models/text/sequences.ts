@@ -44,7 +44,13 @@ export function embed(
   const [batch = 0, tokens = 0, width = 0] = out.shape;
   const ids = new Int32Array(batch * tokens);
   sequences.forEach((sequence, item) => ids.set(sequence, item * tokens));
-  using indices = ops.memory.temporary([ids.length], "i32");
-  ops.stream.write(indices, ids);
+  using indices = uploadIndices(ops, ids);
   ops.gatherRows(table, indices, out.reshape(ids.length, width));
+}
+
+/** Indices for `gatherRows`, a temporary. */
+export function uploadIndices(ops: Ops, indices: Int32Array): DeviceTensor {
+  const tensor = ops.memory.temporary([indices.length], "i32");
+  ops.stream.write(tensor, indices);
+  return tensor;
 }

@@ -1,10 +1,15 @@
 import { z } from "zod";
-import type { DeviceTensor } from "../../../ffi/index.ts";
-import { checkpointParameters, type Activation, type Linear, type Ops, Parameters } from "../../nn/index.ts";
+import { DeviceTensor } from "../../../ffi/index.ts";
+import {
+  type Activation,
+  checkpointSource,
+  type Linear,
+  loadNetwork,
+  type Ops,
+  type Parameters,
+} from "../../nn/index.ts";
 import type { Checkpoint } from "../../weights/checkpoint.ts";
-import { parseWith } from "../../weights/json-file.ts";
-import { readTensorFloat32 } from "../../weights/read-tensor.ts";
-import { checkSequences, embed } from "./sequences.ts";
+import { checkSequences, embed, uploadIndices } from "./sequences.ts";
 
 const configSchema = z.looseObject({
   vocab_size: z.int().positive(),
@@ -40,49 +45,36 @@ export class T5Encoder implements Disposable {
   readonly #parameters: Parameters;
   readonly #config: z.output<typeof configSchema>;
   readonly #tokens: DeviceTensor;
-  /** Float32 [buckets, heads] */
-  readonly #distanceBias: Float32Array;
+  /** F32 [buckets, heads] */
+  readonly #bucketBias: DeviceTensor;
   readonly #layers: readonly Layer[];
   readonly #finalNorm: DeviceTensor;
   readonly #activation: Activation;
 
   /**
-   * Queues the loading of all parameters on the ops' stream.
+   * Loads all parameters; waits for them.
    * @throws TamiasError `bad_weights` when configuration or tensors are not those of a gated T5 encoder
    */
-  static async load(ops: Ops, checkpoint: Checkpoint): Promise<T5Encoder> {
-    const config = parseWith(configSchema, checkpoint.config, `${checkpoint.folder}/config.json`);
-    const bias = checkpoint.get("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", [
-      config.relative_attention_num_buckets,
-      config.num_heads,
-    ]);
-    const distanceBias = await readTensorFloat32(bias);
-    const scale = checkpoint.scaleOf(bias.name);
-    if (scale) {
-      const scales = await readTensorFloat32(scale);
-      distanceBias.forEach((value, at) => {
-        distanceBias[at] = value * scales[scales.length === 1 ? 0 : Math.floor(at / config.num_heads)]!;
-      });
-    }
-    using cleanup = new DisposableStack();
-    const parameters = cleanup.use(new Parameters(ops, checkpointParameters(checkpoint)));
-    const model = new T5Encoder(ops, parameters, config, distanceBias);
-    cleanup.move();
-    return model;
+  static load(ops: Ops, checkpoint: Checkpoint): T5Encoder {
+    return loadNetwork(
+      ops,
+      checkpointSource(checkpoint),
+      configSchema,
+      (parameters, config) => new T5Encoder(ops, parameters, config),
+    );
   }
 
-  private constructor(
-    ops: Ops,
-    parameters: Parameters,
-    config: z.output<typeof configSchema>,
-    distanceBias: Float32Array,
-  ) {
+  private constructor(ops: Ops, parameters: Parameters, config: z.output<typeof configSchema>) {
     const { d_model: width, d_ff: hidden } = config;
     const inner = config.num_heads * config.d_kv;
     this.#ops = ops;
     this.#parameters = parameters;
     this.#config = config;
-    this.#distanceBias = distanceBias;
+    this.#bucketBias = parameters.tensor(
+      "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+      [config.relative_attention_num_buckets, config.num_heads],
+      "f32",
+    );
     this.#activation = config.feed_forward_proj === "gated-gelu" ? "geluTanh" : "silu";
     const embedding = parameters.has("shared.weight") ? "shared.weight" : "encoder.embed_tokens.weight";
     this.#tokens = parameters.tensor(embedding, [config.vocab_size, width]);
@@ -121,8 +113,7 @@ export class T5Encoder implements Disposable {
     } = this.#config;
     const batch = sequences.length;
     const tokens = checkSequences(sequences, { vocabulary: this.#config.vocab_size });
-    using bias = ops.memory.temporary([heads, tokens, tokens], "f32");
-    ops.stream.write(bias, this.#positionBias(tokens));
+    using bias = this.#positionBias(tokens);
 
     using states = ops.memory.temporary([batch, tokens, width]);
     embed(ops, this.#tokens, sequences, states);
@@ -152,21 +143,40 @@ export class T5Encoder implements Disposable {
     return out;
   }
 
+  get parameterBytes(): number {
+    return this.#parameters.bytes;
+  }
+
   [Symbol.dispose](): void {
     this.#parameters[Symbol.dispose]();
   }
 
-  /** Float32Array [heads, queries, keys] */
-  #positionBias(tokens: number): Float32Array {
+  /** What attention's logits get for where query and key stand, F32 [heads, queries, keys]: a temporary. */
+  #positionBias(tokens: number): DeviceTensor {
+    const ops = this.#ops;
     const { num_heads: heads } = this.#config;
-    // By distance key - query, from -(tokens - 1) to tokens - 1.
-    const buckets = Array.from({ length: 2 * tokens - 1 }, (_, at) => this.#bucket(at - (tokens - 1)));
-    const bias = new Float32Array(heads * tokens * tokens);
-    let at = 0;
-    for (let head = 0; head < heads; head++)
-      for (let query = 0; query < tokens; query++)
-        for (let key = 0; key < tokens; key++)
-          bias[at++] = this.#distanceBias[buckets[key - query + tokens - 1]! * heads + head]!;
+    // Distances key - query, from -(tokens - 1) to tokens - 1.
+    const span = 2 * tokens - 1;
+    const buckets = Int32Array.from({ length: span }, (_, at) => this.#bucket(at - (tokens - 1)));
+    using bucketOf = uploadIndices(ops, buckets);
+    using byDistance = ops.memory.temporary([span, heads], "f32");
+    ops.gatherRows(this.#bucketBias, bucketOf, byDistance);
+    using byHead = ops.memory.temporary([heads, span], "f32");
+    ops.copy(byDistance.permute(1, 0), byHead);
+    // Overlapping rows, each one distance on: the keys' distances from the last query, from the one before it …
+    const fromLastQuery = new DeviceTensor(
+      byHead.allocation,
+      "f32",
+      [heads, tokens, tokens],
+      [span, 1, 1],
+      byHead.byteOffset,
+    );
+    using lastFirst = uploadIndices(
+      ops,
+      Int32Array.from({ length: tokens }, (_, query) => tokens - 1 - query),
+    );
+    const bias = ops.memory.temporary([heads, tokens, tokens], "f32");
+    ops.gatherRows(fromLastQuery, lastFirst, bias);
     return bias;
   }
 

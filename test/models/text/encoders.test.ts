@@ -2,9 +2,10 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { ClipTextModel } from "../../../src/models/text/clip.ts";
 import { T5Encoder } from "../../../src/models/text/t5.ts";
-import type { Ops } from "../../../src/nn/index.ts";
+import { hostValues, type Ops } from "../../../src/nn/index.ts";
 import { Checkpoint } from "../../../src/weights/checkpoint.ts";
 import { openCheckpoint } from "../../../src/weights/diffusers-folder.ts";
+import { readTensorFloat32 } from "../../../src/weights/read-tensor.ts";
 import { download, relativeError, tinyFlux, withOps } from "../with-ops.ts";
 
 const clip = await openCheckpoint(join(tinyFlux, "text_encoder"));
@@ -30,8 +31,8 @@ function clipStates(ops: Ops, checkpoint: Checkpoint, sequences: Int32Array[]) {
   return { hidden: download(ops, lastHiddenState), pooled: download(ops, pooled) };
 }
 
-async function t5States(ops: Ops, checkpoint: Checkpoint, sequences: Int32Array[]): Promise<Float32Array> {
-  using model = await T5Encoder.load(ops, checkpoint);
+function t5States(ops: Ops, checkpoint: Checkpoint, sequences: Int32Array[]): Float32Array {
+  using model = T5Encoder.load(ops, checkpoint);
   using states = model.encode(sequences);
   return download(ops, states);
 }
@@ -61,29 +62,74 @@ test("CLIP is causal: later tokens change no earlier state", () =>
   }));
 
 test("prompts of a batch do not see each other", () =>
-  withOps(async (ops) => {
+  withOps((ops) => {
     const both = clipStates(ops, clip, [prompt, other]).pooled;
     const second = clipStates(ops, clip, [other]).pooled;
     expect(relativeError(both.slice(second.length), second)).toBeLessThan(1e-5);
-    const bothT5 = await t5States(ops, t5, [prompt, other]);
-    const secondT5 = await t5States(ops, t5, [other]);
+    const bothT5 = t5States(ops, t5, [prompt, other]);
+    const secondT5 = t5States(ops, t5, [other]);
     expect(relativeError(bothT5.slice(secondT5.length), secondT5)).toBeLessThan(1e-5);
   }));
 
 test("T5's embedding may be called encoder.embed_tokens", () =>
-  withOps(async (ops) => {
+  withOps((ops) => {
     const renamed = altered(t5, {}, (name) => name.replace("shared", "encoder.embed_tokens"));
-    expect(await t5States(ops, renamed, [prompt])).toEqual(await t5States(ops, t5, [prompt]));
+    expect(t5States(ops, renamed, [prompt])).toEqual(t5States(ops, t5, [prompt]));
   }));
 
 test.each([1, 2, 9, 300])("T5 takes %d tokens", (tokens) =>
-  withOps(async (ops) => {
+  withOps((ops) => {
     const ids = Int32Array.from({ length: tokens }, (_, at) => (at * 37) % 1000);
-    const states = await t5States(ops, t5, [ids]);
+    const states = t5States(ops, t5, [ids]);
     expect(states.length).toBe(tokens * 48);
     expect(states.every(Number.isFinite)).toBe(true);
   }),
 );
+
+test("T5's logits get what belongs to the bucket of their distance, and little is uploaded for it", () =>
+  withOps(async (ops) => {
+    const tokens = 300;
+    const { heads, table } = await t5Table();
+    using model = T5Encoder.load(ops, t5);
+    let biases: { shape: readonly number[]; values: Float32Array } | undefined;
+    const attention = ops.attention.bind(ops);
+    ops.attention = (qkv, out, options) => {
+      biases ??= { shape: options.bias!.shape, values: hostValues(ops, options.bias!) };
+      attention(qkv, out, options);
+    };
+    let uploaded = 0;
+    const write = ops.stream.write.bind(ops.stream);
+    ops.stream.write = (tensor, values) => {
+      uploaded += values.byteLength;
+      write(tensor, values);
+    };
+    model.encode([new Int32Array(tokens).fill(5)])[Symbol.dispose]();
+    const { shape, values } = biases!;
+    expect(shape).toEqual([heads, tokens, tokens]);
+    const isRight = values.every((value, at) => {
+      const [head, query, key] = [
+        Math.floor(at / tokens ** 2),
+        Math.floor(at / tokens) % tokens,
+        at % tokens,
+      ];
+      return value === table[t5Bucket(key - query) * heads + head];
+    });
+    expect(isRight).toBe(true);
+    expect(uploaded).toBeLessThan(20 * tokens);
+  }));
+
+async function t5Table(): Promise<{ heads: number; table: Float32Array }> {
+  const entry = t5.get("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
+  return { heads: entry.shape[1]!, table: await readTensorFloat32(entry) };
+}
+
+/** 32 buckets up to a distance of 128: one each for 0 to 7 behind or ahead, then 8 by the logarithm. */
+function t5Bucket(distance: number): number {
+  const ahead = distance > 0 ? 16 : 0;
+  const steps = Math.abs(distance);
+  const borders = [8, 12, 16, 23, 32, 46, 64, 91];
+  return ahead + (steps < 8 ? steps : 7 + borders.filter((border) => steps >= border).length);
+}
 
 test.each<[string, Int32Array[], string]>([
   ["no sequence", [], "one length"],
@@ -92,9 +138,9 @@ test.each<[string, Int32Array[], string]>([
   ["an id beyond the vocabulary", [Int32Array.of(1000)], "Token id 1000"],
   ["a negative id", [Int32Array.of(-1)], "Token id -1"],
 ])("text encoders refuse %s", (_, sequences, sentence) =>
-  withOps(async (ops) => {
+  withOps((ops) => {
     using clipModel = ClipTextModel.load(ops, clip);
-    using t5Model = await T5Encoder.load(ops, t5);
+    using t5Model = T5Encoder.load(ops, t5);
     expect(() => clipModel.encode(sequences)).toThrow(sentence);
     expect(() => t5Model.encode(sequences)).toThrow(sentence);
   }),
@@ -121,7 +167,7 @@ test.each<[Record<string, unknown>, string]>([
   [{ num_heads: 3 }, "relative_attention_bias"],
   [{ num_layers: 3 }, "encoder.block.2"],
 ])("a T5 configuration with %p is refused by name", (settings, name) =>
-  withOps(async (ops) => {
-    await expect(T5Encoder.load(ops, altered(t5, settings))).rejects.toThrow(name);
+  withOps((ops) => {
+    expect(() => T5Encoder.load(ops, altered(t5, settings))).toThrow(name);
   }),
 );
