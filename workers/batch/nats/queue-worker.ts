@@ -3,6 +3,7 @@ import { countDevices } from "../../../ffi/index.ts";
 import { errorCode, type TamiasErrorCode, throwIfAborted } from "../../../ffi/errors.ts";
 import { encodePng } from "../../../src/media/png.ts";
 import type { PreviewEvent, StepEvent } from "../../../src/pipeline/events.ts";
+import { LinkedAbort } from "../../../src/pipeline/linked-abort.ts";
 import type { OpenOptions } from "../../../src/pipeline/open.ts";
 import { untilAborted } from "../../../src/pipeline/until-aborted.ts";
 import type { RemoteTamias } from "../../connection.ts";
@@ -50,7 +51,7 @@ export class QueueWorker {
   readonly #tell: (event: QueueWorkerEvent) => void;
   /** The model that is open, as the tasks ask for it. */
   #opened: { readonly key: string; readonly tamias: RemoteTamias } | undefined;
-  #current: { readonly batch: string; readonly stop: AbortController } | undefined;
+  #current: { readonly batch: string; readonly stop: LinkedAbort } | undefined;
 
   constructor(
     server: QueueServer,
@@ -93,8 +94,8 @@ export class QueueWorker {
   async #serve(message: JsMsg): Promise<void> {
     const order = readTask(parse(message));
     if (!order) return message.term("no task of tamias");
-    const stop = new AbortController();
-    const signal = AbortSignal.any([this.#signal, stop.signal]);
+    using stop = new LinkedAbort(this.#signal);
+    const { signal } = stop;
     this.#current = { batch: order.batch, stop };
     // Rejections are for whoever waits; nobody may.
     const alive = setInterval(() => message.working(), this.#server.ackWaitMilliseconds / 3);
@@ -105,7 +106,7 @@ export class QueueWorker {
       await this.#make(message, order, signal);
     } catch (error) {
       // Cancelled tasks are gone for good; those of a worker that is to stop go to another at once.
-      if (stop.signal.aborted) message.term("cancelled");
+      if (stop.isOwn) message.term("cancelled");
       else message.nak();
       if (!signal.aborted) throw error;
     } finally {
