@@ -1,29 +1,39 @@
+import { z } from "zod";
 import type { GenerateEvent } from "../src/pipeline/events.ts";
+import { badOptions } from "../src/pipeline/options.ts";
+import { ABANDONED_SECONDS } from "../src/pipeline/request-queue.ts";
+
+const time = z.number().positive().max(86_400);
 
 /** How long a device may be silent before it is taken for hung, and ended; in seconds. */
-export interface Deadlines {
+export const deadlinesSchema = z.strictObject({
   /** Until the model is open for the first time; later, at most `FACTOR` times what it has taken, but not under `step`. */
-  readonly load: number;
+  load: time.default(1800),
   /** Until a request's first step has been made, and from its last step to the picture. */
-  readonly aroundSteps: number;
+  aroundSteps: time.default(1800),
   /** Until a step has been made. Steps that have taken long allow the next `FACTOR` times as much. */
-  readonly step: number;
+  step: time.default(120),
   /** From being told to stop, or from the picture, until it is free; and until it has heard of a new request. */
-  readonly stop: number;
+  stop: time.default(30),
   /** How long events may be left untaken while another request waits; then the request is ended. */
-  readonly untaken: number;
-}
+  untaken: time.default(ABANDONED_SECONDS),
+});
+
+export type Deadlines = Readonly<z.output<typeof deadlinesSchema>>;
+/** Some of them; the others are as they are by default. */
+export type AskedDeadlines = Readonly<z.input<typeof deadlinesSchema>>;
+
+export const defaultDeadlines: Deadlines = deadlinesSchema.parse({});
 
 /** Steps of one run differ by what is recomputed in them, but not by as much. */
 const FACTOR = 20;
 
-export const defaultDeadlines: Deadlines = {
-  load: 1800,
-  aroundSteps: 1800,
-  step: 120,
-  stop: 30,
-  untaken: 30,
-};
+/** @throws TamiasError `bad_input` */
+export function settleDeadlines(asked: AskedDeadlines = {}): Deadlines {
+  const checked = deadlinesSchema.safeParse(asked);
+  if (!checked.success) throw badOptions(checked.error);
+  return checked.data;
+}
 
 /** How long a device may be silent at each point of one run. */
 export class SilenceLimit {

@@ -6,7 +6,7 @@ import { RequestQueue } from "../src/pipeline/request-queue.ts";
 import { untilAborted } from "../src/pipeline/until-aborted.ts";
 import { type ChildOptions, ChildProcess } from "./child-process.ts";
 import type { RemoteTamias } from "./connection.ts";
-import { afterLoading, type Deadlines, defaultDeadlines } from "./deadlines.ts";
+import { afterLoading, type AskedDeadlines, type Deadlines, settleDeadlines } from "./deadlines.ts";
 
 /** Starts in a row that may fail before the requests that wait for one are told so. */
 const MAX_STARTS = 5;
@@ -19,7 +19,7 @@ const HURRIED_MILLISECONDS = 1000;
 
 export interface ProcessOptions extends OpenOptions {
   /** What is left out is as in `defaultDeadlines`. */
-  readonly deadlines?: Partial<Deadlines> | undefined;
+  readonly deadlines?: AskedDeadlines | undefined;
   /** Is told what becomes of the process. */
   readonly onProcess?: ((event: ProcessEvent) => void) | undefined;
 }
@@ -36,8 +36,10 @@ export type ProcessEvent =
  */
 export async function openInProcess(options: ProcessOptions): Promise<ProcessTamias> {
   const { deadlines, onProcess = () => {}, ...open } = options;
-  const limits = { ...defaultDeadlines, ...deadlines };
-  return ProcessTamias.open((stop) => ChildProcess.start(open, stop), { deadlines: limits, onProcess });
+  return ProcessTamias.open((stop) => ChildProcess.start(open, stop), {
+    deadlines: settleDeadlines(deadlines),
+    onProcess,
+  });
 }
 
 /** Starts a process; the signal ends it before it has started. */

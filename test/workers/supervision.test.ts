@@ -2,7 +2,12 @@ import { describe, expect, test } from "bun:test";
 import { fileURLToPath } from "node:url";
 import { TamiasError } from "../../ffi/errors.ts";
 import { ChildProcess } from "../../workers/child-process.ts";
-import { type Deadlines, defaultDeadlines, SilenceLimit } from "../../workers/deadlines.ts";
+import {
+  type AskedDeadlines,
+  defaultDeadlines,
+  settleDeadlines,
+  SilenceLimit,
+} from "../../workers/deadlines.ts";
 import { type ProcessEvent, ProcessTamias, type StartProcess } from "../../workers/open-in-process.ts";
 import { syntheticRun } from "../cli/synthetic-run.ts";
 
@@ -11,10 +16,10 @@ const program = fileURLToPath(new URL("./scripted-process.ts", import.meta.url))
 const PATIENT = 60;
 
 async function openScripted(
-  deadlines: Partial<Deadlines> = {},
+  deadlines: AskedDeadlines = {},
   wrap: (start: StartProcess) => StartProcess = (start) => start,
 ) {
-  const limits = { ...defaultDeadlines, ...deadlines };
+  const limits = settleDeadlines(deadlines);
   const events: ProcessEvent[] = [];
   const start: StartProcess = (stop) => ChildProcess.start({ model: "scripted" }, { ...stop, program });
   const tamias = await ProcessTamias.open(wrap(start), {

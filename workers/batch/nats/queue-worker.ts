@@ -4,10 +4,9 @@ import { errorCode, type TamiasErrorCode, throwIfAborted } from "../../../ffi/er
 import { encodePng } from "../../../src/media/png.ts";
 import type { PreviewEvent, StepEvent } from "../../../src/pipeline/events.ts";
 import { LinkedAbort } from "../../../src/pipeline/linked-abort.ts";
-import type { OpenOptions } from "../../../src/pipeline/open.ts";
 import { untilAborted } from "../../../src/pipeline/until-aborted.ts";
 import type { RemoteTamias } from "../../connection.ts";
-import { openInProcess } from "../../open-in-process.ts";
+import { openInProcess, type ProcessOptions } from "../../open-in-process.ts";
 import { toPlainError } from "../../protocol.ts";
 import { type MadePicture, makePicture } from "../make-picture.ts";
 import type { DoneRecord } from "../record.ts";
@@ -46,7 +45,7 @@ export type QueueWorkerEvent =
  */
 export class QueueWorker {
   readonly #server: QueueServer;
-  readonly #open: Omit<OpenOptions, "model">;
+  readonly #open: Omit<ProcessOptions, "model">;
   readonly #signal: AbortSignal;
   readonly #tell: (event: QueueWorkerEvent) => void;
   /** The model that is open, as the tasks ask for it. */
@@ -55,7 +54,7 @@ export class QueueWorker {
 
   constructor(
     server: QueueServer,
-    open: Omit<OpenOptions, "model">,
+    open: Omit<ProcessOptions, "model">,
     { signal, tell = () => {} }: { signal: AbortSignal; tell?: (event: QueueWorkerEvent) => void },
   ) {
     this.#server = server;
@@ -218,7 +217,7 @@ function parse(message: JsMsg): unknown {
  */
 export async function serveQueue(
   server: QueueServer,
-  open: Omit<OpenOptions, "model">,
+  open: Omit<ProcessOptions, "model">,
   {
     workers,
     signal,
