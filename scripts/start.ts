@@ -112,9 +112,9 @@ Next: npx tamias generate "a prompt of yours" --policy balanced`,
 try {
   await main(process.argv[2] ?? examplePrompt);
 } catch (error) {
-  const { message, hint, trace } = describeError(error);
-  console.error(
-    [`start: ${message}`, ...(hint ? [`  hint: ${hint}`] : []), ...(trace ? [trace] : [])].join("\n"),
-  );
+  const { message, hint, later = [], trace } = describeError(error);
+  const afterwards = later.map((sentence) => `  afterwards: ${sentence}`);
+  const lines = [`start: ${message}`, ...(hint ? [`  hint: ${hint}`] : []), ...afterwards];
+  console.error([...lines, ...(trace ? [trace] : [])].join("\n"));
   process.exit(1);
 }

@@ -4,7 +4,7 @@ export type { BatchJob } from "./batch/job.ts";
 export type { BatchRecord } from "./batch/record.ts";
 export { type BatchOptions, runBatch } from "./batch/run-batch.ts";
 export type { RemoteTamias } from "./connection.ts";
-export { type Deadlines, defaultDeadlines } from "./deadlines.ts";
+export { type AskedDeadlines, type Deadlines, defaultDeadlines } from "./deadlines.ts";
 export {
   openInProcess,
   type ProcessEvent,

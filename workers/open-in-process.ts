@@ -5,9 +5,9 @@ import type { OpenOptions } from "../src/pipeline/open.ts";
 import { checkOptions, type GenerateOptions } from "../src/pipeline/options.ts";
 import { RequestQueue } from "../src/pipeline/request-queue.ts";
 import { untilAborted } from "../src/pipeline/until-aborted.ts";
-import { ChildProcess } from "./child-process.ts";
+import { type ChildOptions, ChildProcess } from "./child-process.ts";
 import type { RemoteTamias } from "./connection.ts";
-import { type Deadlines, defaultDeadlines } from "./deadlines.ts";
+import { afterLoading, type AskedDeadlines, type Deadlines, settleDeadlines } from "./deadlines.ts";
 
 /** Starts in a row that may fail before the requests that wait for one are told so. */
 const MAX_STARTS = 5;
@@ -20,7 +20,7 @@ const HURRIED_MILLISECONDS = 1000;
 
 export interface ProcessOptions extends OpenOptions {
   /** What is left out is as in `defaultDeadlines`. */
-  readonly deadlines?: Partial<Deadlines> | undefined;
+  readonly deadlines?: AskedDeadlines | undefined;
   /** Is told what becomes of the process. */
   readonly onProcess?: ((event: ProcessEvent) => void) | undefined;
 }
@@ -37,18 +37,17 @@ export type ProcessEvent =
  */
 export async function openInProcess(options: ProcessOptions): Promise<ProcessTamias> {
   const { deadlines, onProcess = () => {}, ...open } = options;
-  const limits = { ...defaultDeadlines, ...deadlines };
-  return ProcessTamias.open((signal) => ChildProcess.start(open, { signal, deadlines: limits }), {
-    untakenSeconds: limits.untaken,
+  return ProcessTamias.open((stop) => ChildProcess.start(open, stop), {
+    deadlines: settleDeadlines(deadlines),
     onProcess,
   });
 }
 
 /** Starts a process; the signal ends it before it has started. */
-export type StartProcess = (signal: AbortSignal) => Promise<ChildProcess>;
+export type StartProcess = (limits: Pick<ChildOptions, "signal" | "deadlines">) => Promise<ChildProcess>;
 
 interface SupervisorOptions {
-  readonly untakenSeconds: number;
+  readonly deadlines: Deadlines;
   readonly onProcess: (event: ProcessEvent) => void;
 }
 
@@ -59,6 +58,7 @@ export class ProcessTamias implements RemoteTamias {
   readonly sizes: PictureSizes;
   readonly defaults: RequestDefaults;
   readonly #start: StartProcess;
+  readonly #deadlines: Deadlines;
   readonly #requests: RequestQueue;
   readonly #onProcess: (event: ProcessEvent) => void;
   readonly #closing = new AbortController();
@@ -76,20 +76,24 @@ export class ProcessTamias implements RemoteTamias {
   #closed: Promise<void> | undefined;
 
   static async open(start: StartProcess, options: SupervisorOptions): Promise<ProcessTamias> {
-    return new ProcessTamias(await start(new AbortController().signal), start, options);
+    const began = performance.now();
+    const { signal } = new AbortController();
+    const child = await start({ signal, deadlines: options.deadlines });
+    const loadSeconds = (performance.now() - began) / 1000;
+    return new ProcessTamias(child, start, {
+      ...options,
+      deadlines: afterLoading(options.deadlines, loadSeconds),
+    });
   }
 
-  private constructor(
-    child: ChildProcess,
-    start: StartProcess,
-    { untakenSeconds, onProcess }: SupervisorOptions,
-  ) {
+  private constructor(child: ChildProcess, start: StartProcess, { deadlines, onProcess }: SupervisorOptions) {
     this.model = child.model;
     this.device = child.device;
     this.sizes = child.sizes;
     this.defaults = child.defaults;
     this.#start = start;
-    this.#requests = new RequestQueue(untakenSeconds);
+    this.#deadlines = deadlines;
+    this.#requests = new RequestQueue(deadlines.untaken);
     this.#onProcess = onProcess;
     this.#watch(child);
   }
@@ -186,7 +190,7 @@ export class ProcessTamias implements RemoteTamias {
       await this.#pause(backoff, starts > MAX_STARTS);
       if (this.#closing.signal.aborted) return;
       try {
-        const child = await this.#start(this.#closing.signal);
+        const child = await this.#start({ signal: this.#closing.signal, deadlines: this.#deadlines });
         if (this.#closing.signal.aborted) return await child.stop();
         this.#restarts++;
         this.#startError = undefined;

@@ -2,12 +2,12 @@ import { TamiasError } from "../ffi/errors.ts";
 import type { OpenOptions } from "../src/pipeline/open.ts";
 import { RequestQueue } from "../src/pipeline/request-queue.ts";
 import { Connection, type RemoteTamias } from "./connection.ts";
-import { type Deadlines, defaultDeadlines } from "./deadlines.ts";
+import { type AskedDeadlines, settleDeadlines } from "./deadlines.ts";
 import type { FromWorker } from "./protocol.ts";
 
 export interface WorkerOptions extends OpenOptions {
   /** What is left out is as in `defaultDeadlines`. */
-  readonly deadlines?: Partial<Deadlines> | undefined;
+  readonly deadlines?: AskedDeadlines | undefined;
 }
 
 /**
@@ -17,7 +17,7 @@ export interface WorkerOptions extends OpenOptions {
  * @throws TamiasError as `open` does
  */
 export async function openInWorker({ deadlines, ...options }: WorkerOptions): Promise<RemoteTamias> {
-  const limits = { ...defaultDeadlines, ...deadlines };
+  const limits = settleDeadlines(deadlines);
   const worker = new Worker(new URL("./denoise-worker.ts", import.meta.url));
   const connection = new Connection(
     (message) => worker.postMessage(message),

@@ -1,4 +1,5 @@
 import { errorCode, inOrder, TamiasError, throwIfAborted } from "../../ffi/errors.ts";
+import { LinkedAbort } from "./linked-abort.ts";
 import { untilAborted } from "./until-aborted.ts";
 
 /** How long an iterator may be left at an event while another request waits, unless told otherwise. */
@@ -30,9 +31,9 @@ export class RequestQueue {
     signal?: AbortSignal,
   ): AsyncGenerator<Event, void, void> {
     const turn = await this.#enter(signal);
-    const source = begin(turn.signal);
+    const source = begin(turn.stop.signal);
     turn.release = () => source.return();
-    turn.signal.addEventListener("abort", () => {
+    turn.stop.signal.addEventListener("abort", () => {
       if (turn.pausedAt !== undefined) void this.#end(turn, stoppedError());
     });
     try {
@@ -86,6 +87,7 @@ export class RequestQueue {
     const at = this.#turns.indexOf(turn);
     if (at < 0) return;
     this.#turns.splice(at, 1);
+    turn.stop[Symbol.dispose]();
     turn.over.resolve();
     if (at > 0) return;
     clearTimeout(this.#timer);
@@ -135,9 +137,8 @@ export class RequestQueue {
 class Turn {
   readonly begun = Promise.withResolvers<void>();
   readonly over = Promise.withResolvers<void>();
-  readonly stop = new AbortController();
-  /** Fires when the asker's own signal does, or `stop`. */
-  readonly signal: AbortSignal;
+  /** Stops its work; fires with its own signal too. */
+  readonly stop: LinkedAbort;
   /** Since when its reader has been away, in milliseconds of `performance.now`. */
   pausedAt: number | undefined;
   /** Why it was ended. */
@@ -146,7 +147,7 @@ class Turn {
   release: () => Promise<unknown> = () => Promise.resolve();
 
   constructor(signal: AbortSignal | undefined) {
-    this.signal = signal ? AbortSignal.any([signal, this.stop.signal]) : this.stop.signal;
+    this.stop = new LinkedAbort(signal);
     // Whoever waits hears of it.
     this.begun.promise.catch(() => {});
   }

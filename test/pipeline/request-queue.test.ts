@@ -112,6 +112,21 @@ test("a signal ends an iterator that was left at an event, without another pull"
   expect(await rejection(left.next())).toMatchObject({ code: "aborted" });
 });
 
+test("requests leave nothing with a signal that outlives them", async () => {
+  const queue = new RequestQueue();
+  const { signal } = new AbortController();
+  let listeners = 0;
+  const [add, remove] = [signal.addEventListener, signal.removeEventListener];
+  signal.addEventListener = (...args: Parameters<typeof add>) => (listeners++, add.apply(signal, args));
+  signal.removeEventListener = (...args: Parameters<typeof remove>) => (
+    listeners--,
+    remove.apply(signal, args)
+  );
+  for (let count = 0; count < 10; count++) await Array.fromAsync(queue.run(work(), signal));
+  await Promise.all([1, 2, 3].map(() => Array.fromAsync(queue.run(work(), signal))));
+  expect(listeners).toBe(0);
+});
+
 test("what the work throws comes through, and leaving the loop frees it", async () => {
   const queue = new RequestQueue();
   const failing = queue.run(async function* () {

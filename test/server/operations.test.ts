@@ -63,6 +63,24 @@ test("an engine that cannot take a request is said not to be ready, with its rea
   expect(await bodyOf(response)).toMatchObject({ ready: false, reason: engine.unavailable });
 });
 
+test("an engine that cleans up after its picture is ready for the next", async () => {
+  const engine = fakeEngine();
+  const cleaning = Promise.withResolvers<void>();
+  const slow: typeof engine = {
+    ...engine,
+    async *generate(options) {
+      yield* engine.generate(options);
+      await cleaning.promise;
+    },
+  };
+  const app = routes(slow);
+  const body = JSON.stringify({ prompt: "x", steps: 2 });
+  const headers = { "content-type": "application/json", accept: "image/png" };
+  expect((await app.request("/v1/generate", { method: "POST", body, headers })).status).toBe(200);
+  expect(await bodyOf(await app.request("/ready"))).toMatchObject({ ready: true, running: 1 });
+  cleaning.resolve();
+});
+
 test.each([
   ["device_failed", 503],
   ["device_lost", 503],

@@ -1,37 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readdir, readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { generate, type Message } from "../../src/client/index.js";
 import type { JobView } from "../../src/server/native/job-view.ts";
 import { makeTinyModel } from "../support/tiny-model.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
+import { childrenOf, serve, type ServeProcess } from "./serve-process.ts";
 
 const root = join(import.meta.dir, "../..");
 const small = { prompt: "a red fox", width: 16, height: 16, steps: 3, policy: "exact", previews: 0 };
 
-/** A server in a process of its own, on a model that draws noise in milliseconds. */
-async function serve(model: string, ...args: string[]) {
-  const child = Bun.spawn(
-    [process.execPath, join(root, "src/cli/main.ts"), "serve", "--model", model, "--device", "cpu"].concat(
-      ["--threads", "1", "--port", "0", "--json", "--log", "json", "--max-steps", "1000"],
-      args,
-    ),
-    { stdin: "ignore", stdout: "pipe", stderr: "pipe", cwd: root },
-  );
-  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  let line = "";
-  while (!line.includes("\n")) {
-    const { done, value } = await reader.read();
-    if (done) throw new Error(`The server did not start: ${await child.stderr.text()}`);
-    line += value;
-  }
-  return { child, ...(JSON.parse(line) as { url: string; model: string; device: string }) };
-}
-
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 let model: string;
-let server: Awaited<ReturnType<typeof serve>>;
+let server: ServeProcess;
 
 beforeAll(async () => {
   folder = await temporaryFolder();
@@ -42,15 +23,6 @@ afterAll(async () => {
   server.child.kill("SIGKILL");
   await folder[Symbol.asyncDispose]();
 });
-
-/** The processes that a process has started. */
-async function childrenOf(pid: number): Promise<number[]> {
-  const threads = await readdir(`/proc/${pid}/task`);
-  const lists = await Promise.all(
-    threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/children`, "utf8").catch(() => "")),
-  );
-  return lists.flatMap((list) => list.split(" ").filter(Boolean).map(Number));
-}
 
 test("it streams a picture, and knows which sizes the model takes", async () => {
   const messages = await Array.fromAsync(generate({ ...small, previews: 1 }, server));
@@ -102,7 +74,7 @@ test("kill -9 of the device process is a clear error for its request, and the ne
 
 describe("a device that is frozen", () => {
   /** Starts a job, and freezes the device once it has made some steps. */
-  async function freeze({ url, child }: Awaited<ReturnType<typeof serve>>) {
+  async function freeze({ url, child }: ServeProcess) {
     const [device] = await childrenOf(child.pid);
     const response = await fetch(`${url}/v1/generate`, {
       method: "POST",

@@ -49,6 +49,23 @@ test("a signal stops it within one step, leaving the loop frees it, and it goes 
   expect((await Array.fromAsync(tamias.generate(request))).at(-1)?.type).toBe("result");
 });
 
+test("an abandoned iterator ends when another request has waited for it; closing does not wait", async () => {
+  const tamias = await openInWorker({ ...model, deadlines: { untaken: 0.3 } });
+  const abandoned = tamias.generate({ ...request, steps: 200 });
+  await abandoned.next();
+  expect((await Array.fromAsync(tamias.generate(request))).at(-1)?.type).toBe("result");
+  expect(await rejection(abandoned.next())).toMatchObject({
+    code: "aborted",
+    message: expect.stringContaining("not taken"),
+  });
+  const another = tamias.generate({ ...request, steps: 200 });
+  await another.next();
+  const waiting = rejection(Array.fromAsync(tamias.generate(request)));
+  await tamias.close();
+  expect(await rejection(another.next())).toMatchObject({ code: "aborted" });
+  expect(await waiting).toMatchObject({ code: "disposed" });
+});
+
 test("errors come through as they are, and a closed worker says so", async () => {
   expect(await rejection(openInWorker({ model: "no-such-model" }))).toMatchObject({
     code: "not_found",

@@ -50,7 +50,9 @@ serveChannel(async ({ model: name }): Promise<HostedModel> => {
         yield event.type === "step" ? { ...event, seconds: 0.01 } : event;
         if (event.type === "step" && event.step === 0) await scripts[prompt]?.();
       }
+      if (prompt === "hang at the end") await forever();
       yield { ...result, rgb: new Uint8Array(12) };
+      if (prompt === "hang after the picture") await forever();
     },
     close: async () => {},
   };

@@ -2,7 +2,12 @@ import { describe, expect, test } from "bun:test";
 import { fileURLToPath } from "node:url";
 import { TamiasError } from "../../ffi/errors.ts";
 import { ChildProcess } from "../../workers/child-process.ts";
-import { type Deadlines, defaultDeadlines, SilenceLimit } from "../../workers/deadlines.ts";
+import {
+  type AskedDeadlines,
+  defaultDeadlines,
+  settleDeadlines,
+  SilenceLimit,
+} from "../../workers/deadlines.ts";
 import { type ProcessEvent, ProcessTamias, type StartProcess } from "../../workers/open-in-process.ts";
 import { syntheticRun } from "../cli/synthetic-run.ts";
 
@@ -11,15 +16,14 @@ const program = fileURLToPath(new URL("./scripted-process.ts", import.meta.url))
 const PATIENT = 60;
 
 async function openScripted(
-  deadlines: Partial<Deadlines> = {},
+  deadlines: AskedDeadlines = {},
   wrap: (start: StartProcess) => StartProcess = (start) => start,
 ) {
-  const limits = { ...defaultDeadlines, ...deadlines };
+  const limits = settleDeadlines(deadlines);
   const events: ProcessEvent[] = [];
-  const start: StartProcess = (signal) =>
-    ChildProcess.start({ model: "scripted" }, { signal, deadlines: limits, program });
+  const start: StartProcess = (stop) => ChildProcess.start({ model: "scripted" }, { ...stop, program });
   const tamias = await ProcessTamias.open(wrap(start), {
-    untakenSeconds: limits.untaken,
+    deadlines: limits,
     onProcess: (event) => events.push(event),
   });
   return {
@@ -85,6 +89,7 @@ describe("a device that hangs is ended", () => {
     ["in mid-run, its loop alive", "hang", "device_failed"],
     ["in mid-run, its thread blocked", "block the thread", "device_failed"],
     ["before the first step", "hang at once", "device_failed"],
+    ["after its last step", "hang at the end", "device_failed"],
   ])("%s: past its deadline", async (_, prompt, code) => {
     await using scripted = await openScripted({ step: 0.5, aroundSteps: 1, stop: PATIENT });
     const { tamias, ask } = scripted;
@@ -110,6 +115,14 @@ describe("a device that hangs is ended", () => {
     expect(performance.now() - aborted).toBeLessThan(20_000);
     expect((await ask("a picture")).at(-1)).toEqual(isPicture);
     expect(tamias.pid).not.toBe(first);
+  });
+
+  test("when it does not become free after its picture", async () => {
+    await using scripted = await openScripted({ stop: 0.5 });
+    const first = scripted.tamias.pid;
+    expect(await rejection(scripted.ask("hang after the picture"))).toMatchObject({ code: "device_failed" });
+    expect((await scripted.ask("a picture")).at(-1)).toEqual(isPicture);
+    expect(scripted.tamias.pid).not.toBe(first);
   });
 
   test("when its reader left the loop and it does not stop", async () => {
@@ -150,14 +163,27 @@ describe("a device that hangs is ended", () => {
   });
 });
 
+test("a start that hangs is given up much sooner than the first could have been", async () => {
+  let starts = 0;
+  await using scripted = await openScripted(
+    { step: 1 },
+    (start) => async (stop) =>
+      ++starts === 2 ? ChildProcess.start({ model: "never opens" }, { ...stop, program }) : start(stop),
+  );
+  process.kill(scripted.tamias.pid!, "SIGKILL");
+  expect((await scripted.ask("a picture")).at(-1)).toEqual(isPicture);
+  expect(starts).toBe(3);
+});
+
 test("a step may take twenty times as long as the longest before it; around the steps there is more time", () => {
   const limit = new SilenceLimit({ ...defaultDeadlines, step: 10, aroundSteps: 500 });
-  const { start, steps } = syntheticRun({ steps: 3, layers: 1, grid: [2, 2] });
-  const seen = [start, ...steps].map((event, at) => {
+  const { start, steps, result } = syntheticRun({ steps: 3, layers: 1, grid: [2, 2] });
+  const seen = [start, ...steps, result].map((event, at) => {
     limit.see(event.type === "step" ? { ...event, seconds: [0, 0.1, 2, 0.1][at]! } : event);
     return limit.seconds;
   });
-  expect(seen).toEqual([500, 10, 40, 500]);
+  // The picture is there: all that is left is to clean up.
+  expect(seen).toEqual([500, 10, 40, 500, 30]);
 });
 
 test("the back-off begins anew once a request has its picture, also for a reader who leaves with it", async () => {
@@ -191,10 +217,10 @@ test("a process that dies on every request is started at ever longer intervals",
 
 test("a process that cannot be started is told to who waits, and is tried again without being asked", async () => {
   let starts = 0;
-  await using scripted = await openScripted({}, (start) => async (signal) => {
+  await using scripted = await openScripted({}, (start) => async (stop) => {
     starts++;
     if (starts > 1 && starts < 7) throw new TamiasError("bad_weights", "The folder is empty.");
-    return start(signal);
+    return start(stop);
   });
   const { tamias, ask } = scripted;
   process.kill(tamias.pid!, "SIGKILL");

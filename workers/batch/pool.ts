@@ -1,9 +1,8 @@
 import { countDevices } from "../../ffi/index.ts";
 import { errorCode, type TamiasErrorCode, throwIfAborted } from "../../ffi/errors.ts";
-import type { OpenOptions } from "../../src/pipeline/open.ts";
 import { untilAborted } from "../../src/pipeline/until-aborted.ts";
 import type { RemoteTamias } from "../connection.ts";
-import { openInProcess } from "../open-in-process.ts";
+import { openInProcess, type ProcessOptions } from "../open-in-process.ts";
 import { toPlainError } from "../protocol.ts";
 import type { BatchEvent } from "./events.ts";
 import { type MadePicture, makePicture } from "./make-picture.ts";
@@ -122,7 +121,7 @@ export class Pool {
 export interface PoolOptions {
   readonly queue: TaskQueue;
   readonly recorder: TaskRecorder;
-  readonly open: Omit<OpenOptions, "model">;
+  readonly open: Omit<ProcessOptions, "model">;
   /** Processes side by side. */
   readonly size: number;
   readonly stopsAtFailure: boolean;

@@ -5,9 +5,10 @@ import { z } from "zod";
 import { TamiasError, throwIfAborted } from "../../ffi/errors.ts";
 import { UNFINISHED_SUFFIX } from "../../src/media/atomic-write.ts";
 import { ensureFolderWritable } from "../../src/media/output-path.ts";
-import type { OpenOptions } from "../../src/pipeline/open.ts";
 import { badOptions } from "../../src/pipeline/options.ts";
+import { deadlinesSchema } from "../deadlines.ts";
 import { Mailbox } from "../mailbox.ts";
+import type { ProcessOptions } from "../open-in-process.ts";
 import { toPlainError } from "../protocol.ts";
 import type { BatchEvent } from "./events.ts";
 import type { BatchJob } from "./job.ts";
@@ -30,6 +31,7 @@ const optionsSchema = z.strictObject({
   device: z.enum(["auto", "cpu", "cuda"]).optional(),
   threads: z.int().min(1).max(4096).optional(),
   pipeline: z.enum(["overlap", "serial"]).optional(),
+  deadlines: deadlinesSchema.optional(),
   queue: z.string().optional(),
   previewEvery: z.int().min(0).max(1000).default(0),
   resume: z.boolean().default(false),
@@ -37,7 +39,7 @@ const optionsSchema = z.strictObject({
   signal: z.instanceof(AbortSignal).optional(),
 });
 
-export interface BatchOptions extends Omit<OpenOptions, "model"> {
+export interface BatchOptions extends Omit<ProcessOptions, "model" | "onProcess"> {
   /** Path of a file with one job a line, or the jobs. */
   readonly jobs: string | Iterable<BatchJob>;
   /** Folder for the pictures, `manifest.jsonl` and the queue; made where it is missing. */
@@ -67,7 +69,7 @@ export interface BatchOptions extends Omit<OpenOptions, "model"> {
 export async function* runBatch({ jobs, ...rest }: BatchOptions): AsyncGenerator<BatchEvent, void, void> {
   const checked = optionsSchema.safeParse(rest);
   if (!checked.success) throw badOptions(checked.error);
-  const { out, model, device, threads, pipeline, resume, strict, signal } = checked.data;
+  const { out, model, device, threads, pipeline, deadlines, resume, strict, signal } = checked.data;
   const { queue: queueUrl, previewEvery } = checked.data;
   const workers = checked.data.workers ?? (queueUrl ? 0 : 1);
   if (!queueUrl && workers === 0)
@@ -105,7 +107,7 @@ export async function* runBatch({ jobs, ...rest }: BatchOptions): AsyncGenerator
     signal: stopped,
     tell,
   };
-  const open = { device, threads, pipeline };
+  const open = { device, threads, pipeline, deadlines };
   const work = queueUrl
     ? runOnServer({ ...shared, url: queueUrl, open, workers, previewEvery })
     : new Pool({ ...shared, open, size: Math.min(workers, waiting) }).run();
@@ -150,7 +152,7 @@ async function runOnServer({
   ...shared
 }: Omit<QueuePoolOptions, "server" | "threads"> & {
   url: string;
-  open: Omit<OpenOptions, "model">;
+  open: Omit<ProcessOptions, "model">;
   workers: number;
 }): Promise<void> {
   const [{ QueueServer }, { QueuePool }, { serveQueue }] = await Promise.all([

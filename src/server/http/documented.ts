@@ -14,7 +14,7 @@ const problemWords: Partial<Record<ProblemStatus, string>> = {
   415: "the body's content type is not taken",
   422: "a field is wrong; `errors` says which, and what is allowed",
   429: "no room now; `Retry-After` says when to try again",
-  503: "shutting down, or the device was lost",
+  503: "shutting down, or the device failed or was lost",
   504: "the job took too long",
 };
 

@@ -60,9 +60,9 @@ export class Jobs {
     return this.#closing;
   }
 
-  /** Whether the engine goes on with a job that has ended. */
+  /** Whether the engine goes on with a job that was stopped and has ended. */
   get isStuck(): boolean {
-    return this.#running?.isOver ?? false;
+    return this.#running !== undefined && this.#running.isOver && this.#running.stopped !== undefined;
   }
 
   get isFull(): boolean {

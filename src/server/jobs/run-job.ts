@@ -1,4 +1,4 @@
-import { inOrder, TamiasError } from "../../../ffi/errors.ts";
+import { errorCode, inOrder, TamiasError } from "../../../ffi/errors.ts";
 import { encodePicture } from "../../media/encode-picture.ts";
 import { pictureMetadata } from "../../media/picture-metadata.ts";
 import type { ResultEvent } from "../../pipeline/events.ts";
@@ -61,7 +61,7 @@ export async function runJob(engine: Engine, job: Job, observers: readonly JobOb
   } catch (error) {
     // A picture that is there outlives what the engine fails with afterwards.
     if (!isMade) fail(error);
-    else if (!job.stopped) note(error);
+    else if (errorCode(error) !== "aborted") note(error);
   }
 }
 

@@ -95,6 +95,33 @@ describe("nothing is lost and nothing doubled", () => {
     expect(await childrenOf(process.pid)).toEqual([]);
   });
 
+  test("when processes freeze in mid-job", async () => {
+    const out = freshOut();
+    let frozen = 0;
+    let retries = 0;
+    for await (const event of runBatch({
+      ...common,
+      jobs,
+      out,
+      workers: 2,
+      deadlines: { step: 1, stop: 1 },
+    })) {
+      if (event.type === "retry") {
+        retries++;
+        expect(event.error.message).toMatch(/did nothing for|did not answer/);
+      }
+      if (event.type !== "step" || event.step !== 3 || frozen >= 2 || event.done < frozen * 10) continue;
+      const [victim] = await childrenOf(process.pid);
+      if (victim === undefined) continue;
+      process.kill(victim, "SIGSTOP");
+      frozen++;
+    }
+    expect(frozen).toBe(2);
+    expect(retries).toBeLessThanOrEqual(2);
+    expect(await pictures(out)).toEqual(undisturbed);
+    expect(await childrenOf(process.pid)).toEqual([]);
+  });
+
   test("when the whole run is killed, twice, and goes on", async () => {
     const [path, out] = [await writeJobs(jobs), freshOut()];
     for (const [until, ...more] of [["7/50"], ["25/50", "--resume"]] as const) {
@@ -239,6 +266,7 @@ describe("a bad jobs file gets a clear message", () => {
       { workers: -1 },
       { workers: 0 },
       { threads: 0.5 },
+      { deadlines: { step: -1 } },
       { device: "tpu" },
       { folder: "x" },
     ])

@@ -3,10 +3,10 @@ import { countDevices } from "../../../ffi/index.ts";
 import { errorCode, type TamiasErrorCode, throwIfAborted } from "../../../ffi/errors.ts";
 import { encodePng } from "../../../src/media/png.ts";
 import type { PreviewEvent, StepEvent } from "../../../src/pipeline/events.ts";
-import type { OpenOptions } from "../../../src/pipeline/open.ts";
+import { LinkedAbort } from "../../../src/pipeline/linked-abort.ts";
 import { untilAborted } from "../../../src/pipeline/until-aborted.ts";
 import type { RemoteTamias } from "../../connection.ts";
-import { openInProcess } from "../../open-in-process.ts";
+import { openInProcess, type ProcessOptions } from "../../open-in-process.ts";
 import { toPlainError } from "../../protocol.ts";
 import { type MadePicture, makePicture } from "../make-picture.ts";
 import type { DoneRecord } from "../record.ts";
@@ -45,16 +45,16 @@ export type QueueWorkerEvent =
  */
 export class QueueWorker {
   readonly #server: QueueServer;
-  readonly #open: Omit<OpenOptions, "model">;
+  readonly #open: Omit<ProcessOptions, "model">;
   readonly #signal: AbortSignal;
   readonly #tell: (event: QueueWorkerEvent) => void;
   /** The model that is open, as the tasks ask for it. */
   #opened: { readonly key: string; readonly tamias: RemoteTamias } | undefined;
-  #current: { readonly batch: string; readonly stop: AbortController } | undefined;
+  #current: { readonly batch: string; readonly stop: LinkedAbort } | undefined;
 
   constructor(
     server: QueueServer,
-    open: Omit<OpenOptions, "model">,
+    open: Omit<ProcessOptions, "model">,
     { signal, tell = () => {} }: { signal: AbortSignal; tell?: (event: QueueWorkerEvent) => void },
   ) {
     this.#server = server;
@@ -93,8 +93,8 @@ export class QueueWorker {
   async #serve(message: JsMsg): Promise<void> {
     const order = readTask(parse(message));
     if (!order) return message.term("no task of tamias");
-    const stop = new AbortController();
-    const signal = AbortSignal.any([this.#signal, stop.signal]);
+    using stop = new LinkedAbort(this.#signal);
+    const { signal } = stop;
     this.#current = { batch: order.batch, stop };
     // Rejections are for whoever waits; nobody may.
     const alive = setInterval(() => message.working(), this.#server.ackWaitMilliseconds / 3);
@@ -105,7 +105,7 @@ export class QueueWorker {
       await this.#make(message, order, signal);
     } catch (error) {
       // Cancelled tasks are gone for good; those of a worker that is to stop go to another at once.
-      if (stop.signal.aborted) message.term("cancelled");
+      if (stop.isOwn) message.term("cancelled");
       else message.nak();
       if (!signal.aborted) throw error;
     } finally {
@@ -217,7 +217,7 @@ function parse(message: JsMsg): unknown {
  */
 export async function serveQueue(
   server: QueueServer,
-  open: Omit<OpenOptions, "model">,
+  open: Omit<ProcessOptions, "model">,
   {
     workers,
     signal,
