@@ -12,14 +12,16 @@ void Allocations::add(uint64_t address, uint64_t bytes) {
   bytes_ += bytes;
 }
 
-void Allocations::remove(uint64_t address) {
+uint64_t Allocations::remove(uint64_t address) {
   const std::unique_lock lock(mutex);
   const auto found = bytes_by_address_.find(address);
   if (found == bytes_by_address_.end()) {
     refuse("address is 0x%llx, which is no live allocation of this device", (unsigned long long)address);
   }
-  bytes_ -= found->second;
+  const uint64_t bytes = found->second;
+  bytes_ -= bytes;
   bytes_by_address_.erase(found);
+  return bytes;
 }
 
 bool Allocations::contains(uint64_t address, uint64_t bytes) const {
@@ -35,11 +37,9 @@ uint64_t Allocations::bytes() const {
   return bytes_;
 }
 
-std::vector<uint64_t> Allocations::addresses() const {
+std::map<uint64_t, uint64_t> Allocations::by_address() const {
   const std::shared_lock lock(mutex);
-  std::vector<uint64_t> addresses;
-  for (const auto& [address, bytes] : bytes_by_address_) addresses.push_back(address);
-  return addresses;
+  return bytes_by_address_;
 }
 
 }  // namespace tamias

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <shared_mutex>
-#include <vector>
 
 namespace tamias {
 
@@ -12,14 +11,14 @@ class Allocations {
  public:
   void add(uint64_t address, uint64_t bytes);
 
-  // Takes the range out, so that no new work can be given it. The caller frees the memory.
-  void remove(uint64_t address);
+  // Takes the range out, so that no new work can be given it, and says how long it is. The caller frees the memory.
+  uint64_t remove(uint64_t address);
 
   // The caller holds `mutex`, shared, until the work that uses the range is queued.
   bool contains(uint64_t address, uint64_t bytes) const;
 
   uint64_t bytes() const;
-  std::vector<uint64_t> addresses() const;
+  std::map<uint64_t, uint64_t> by_address() const;
 
   mutable std::shared_mutex mutex;
 

@@ -25,7 +25,7 @@ int available_threads() {
 }
 
 Device::~Device() {
-  for (const uint64_t address : allocations_.addresses()) free_aligned(reinterpret_cast<void*>(address));
+  for (const auto& [address, bytes] : allocations_.by_address()) free_aligned(reinterpret_cast<void*>(address), bytes);
 }
 
 uint64_t Device::allocate(uint64_t bytes) {
@@ -38,16 +38,16 @@ uint64_t Device::allocate(uint64_t bytes) {
   try {
     allocations_.add(address, bytes);
   } catch (...) {
-    free_aligned(memory);
+    free_aligned(memory, bytes);
     throw;
   }
   return address;
 }
 
 void Device::release(uint64_t address) {
-  allocations_.remove(address);
+  const uint64_t bytes = allocations_.remove(address);
   for (const auto& stream : owned_.streams()) stream->wait();
-  free_aligned(reinterpret_cast<void*>(address));
+  free_aligned(reinterpret_cast<void*>(address), bytes);
 }
 
 uint64_t Device::workspace_bytes() const {

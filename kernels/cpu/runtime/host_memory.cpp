@@ -33,41 +33,31 @@ uint64_t value_in_file(const char* path, const char* key, uint64_t otherwise) {
   return value;
 }
 
-// Lies before the memory that is handed out, in bytes of its own.
-struct Header {
-  void* start;      // of what the system gave
-  uint64_t length;  // of what was mapped; 0: from the heap
-};
-
 uint64_t round_up(uint64_t bytes, uint64_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-void* behind_header(uint64_t address, Header header) {
-  *reinterpret_cast<Header*>(address - sizeof(Header)) = header;
-  return reinterpret_cast<void*>(address);
-}
-
 void* allocate_small(uint64_t bytes) {
-  void* start = nullptr;
-  if (posix_memalign(&start, kAlignment, kAlignment + bytes) != 0) return nullptr;
-  return behind_header(reinterpret_cast<uint64_t>(start) + kAlignment, {start, 0});
+  void* memory = nullptr;
+  return posix_memalign(&memory, kAlignment, bytes) == 0 ? memory : nullptr;
 }
 
-// Begins with a huge page where there are several; what lies before it is given back but for the header's page.
+// Whole huge pages where there are several.
+bool is_huge(uint64_t bytes) { return bytes >= 2 * kHugePage; }
+uint64_t mapped_bytes(uint64_t bytes) { return round_up(bytes, is_huge(bytes) ? kHugePage : kPage); }
+
 void* map_large(uint64_t bytes) {
-  const bool huge = bytes >= 2 * kHugePage;
-  const uint64_t alignment = huge ? kHugePage : kPage;
-  const uint64_t length = round_up(bytes, alignment);
-  const uint64_t mapped = alignment + length;
-  void* given = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const uint64_t length = mapped_bytes(bytes);
+  const uint64_t slack = is_huge(bytes) ? kHugePage - kPage : 0;
+  void* given = mmap(nullptr, length + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (given == MAP_FAILED) return nullptr;
-  const auto first = reinterpret_cast<uint64_t>(given);
-  const uint64_t address = round_up(first + kPage, alignment);
-  const uint64_t start = address - kPage;
-  const uint64_t end = address + length;
-  if (start > first) munmap(given, start - first);
-  if (first + mapped > end) munmap(reinterpret_cast<void*>(end), first + mapped - end);
-  if (huge) madvise(reinterpret_cast<void*>(address), length, MADV_HUGEPAGE);
-  return behind_header(address, {reinterpret_cast<void*>(start), kPage + length});
+  if (slack == 0) return given;
+  const auto start = reinterpret_cast<uint64_t>(given);
+  const uint64_t aligned = round_up(start, kHugePage);
+  if (aligned > start) munmap(given, aligned - start);
+  const uint64_t behind = start + slack - aligned;
+  if (behind > 0) munmap(reinterpret_cast<void*>(aligned + length), behind);
+  void* memory = reinterpret_cast<void*>(aligned);
+  madvise(memory, length, MADV_HUGEPAGE);
+  return memory;
 }
 
 }  // namespace
@@ -96,13 +86,11 @@ void* allocate_aligned(uint64_t bytes) {
   return bytes < kLeastMapped ? allocate_small(bytes) : map_large(bytes);
 }
 
-void free_aligned(void* memory) {
-  if (!memory) return;
-  const Header header = reinterpret_cast<const Header*>(memory)[-1];
-  if (header.length == 0) {
-    std::free(header.start);
+void free_aligned(void* memory, uint64_t bytes) {
+  if (bytes < kLeastMapped) {
+    std::free(memory);
   } else {
-    munmap(header.start, header.length);
+    munmap(memory, mapped_bytes(bytes));
   }
 }
 

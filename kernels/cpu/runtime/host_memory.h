@@ -15,6 +15,6 @@ HostMemory host_memory();
 // Uninitialised, 256-byte aligned; null where the host has too little. What is freed goes back to the system at once,
 // unless it is small.
 void* allocate_aligned(uint64_t bytes);
-void free_aligned(void* memory);
+void free_aligned(void* memory, uint64_t bytes);  // as many as were asked for
 
 }  // namespace tamias

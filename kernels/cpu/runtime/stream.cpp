@@ -13,8 +13,8 @@
 namespace tamias {
 
 Stream::Stream(std::shared_ptr<Device> device, uint64_t workspace_bytes) : device_(std::move(device)) {
-  workspace_ = static_cast<char*>(allocate_aligned(workspace_bytes));
-  if (!workspace_) {
+  if (workspace_bytes > 0) workspace_ = static_cast<char*>(allocate_aligned(workspace_bytes));
+  if (workspace_bytes > 0 && !workspace_) {
     fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes of workspace asked for, %llu free", (unsigned long long)workspace_bytes,
          (unsigned long long)host_memory().available);
   }
@@ -22,14 +22,14 @@ Stream::Stream(std::shared_ptr<Device> device, uint64_t workspace_bytes) : devic
   try {
     thread_ = std::thread([this] { work(); });
   } catch (...) {
-    free_aligned(workspace_);
+    if (workspace_) free_aligned(workspace_, workspace_bytes);
     fail(TAMIAS_OUT_OF_MEMORY, "the host gives no further thread");
   }
 }
 
 Stream::~Stream() {
   stop(false);
-  free_aligned(workspace_);
+  if (workspace_) free_aligned(workspace_, workspace_bytes_);
 }
 
 void Stream::submit(Task task) {
@@ -52,7 +52,9 @@ bool Stream::run_now_if_idle(const std::function<void()>& task) {
 
 void Stream::write(void* destination, const void* source, uint64_t bytes) {
   if (run_now_if_idle([&] { std::memcpy(destination, source, bytes); })) return;
-  std::shared_ptr<void> copy(allocate_aligned(bytes), free_aligned);
+  std::shared_ptr<void> copy(allocate_aligned(bytes), [bytes](void* memory) {
+    if (memory) free_aligned(memory, bytes);
+  });
   if (!copy) fail(TAMIAS_OUT_OF_MEMORY, "no room for a copy of %llu bytes", (unsigned long long)bytes);
   std::memcpy(copy.get(), source, bytes);
   submit([=](const Run&) { std::memcpy(destination, copy.get(), bytes); });
@@ -96,7 +98,7 @@ void Stream::reserve(uint64_t bytes) {
     try {
       swap_workspace(larger, bytes);
     } catch (...) {
-      free_aligned(larger);
+      free_aligned(larger, bytes);
       throw;
     }
   }
@@ -104,9 +106,10 @@ void Stream::reserve(uint64_t bytes) {
 }
 
 void Stream::swap_workspace(char* memory, uint64_t bytes) {
+  const uint64_t before = workspace_bytes_;
   // On the stream's own thread: work queued by another thread in the meantime still sees one whole workspace.
-  submit([this, memory, bytes](const Run&) {
-    free_aligned(workspace_);
+  submit([this, memory, bytes, before](const Run&) {
+    if (workspace_) free_aligned(workspace_, before);
     workspace_ = memory;
     if (bytes > 0) workspace_bytes_ = bytes;
   });

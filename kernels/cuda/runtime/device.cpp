@@ -47,7 +47,7 @@ Device::Device(int index) : index_(index), properties_(properties_of(index)) {
 
 Device::~Device() {
   if (cudaSetDevice(index_) != cudaSuccess) return;
-  for (const uint64_t address : allocations_.addresses()) cudaFree(reinterpret_cast<void*>(address));
+  for (const auto& [address, bytes] : allocations_.by_address()) cudaFree(reinterpret_cast<void*>(address));
 }
 
 void Device::enter() const { check_cuda(cudaSetDevice(index_), "making the device current"); }
