@@ -5,7 +5,7 @@ const ALIGNMENT = 256;
 const BLOCK_UNIT = 2 * 2 ** 20;
 /** Each block is at least this share of what the pool has, so that many pieces need few blocks. */
 const GROWTH = 1 / 8;
-const MOST_GROWTH_BYTES = 256 * 2 ** 20;
+const MOST_GROWTH_BYTES = 2 ** 30;
 
 /** A run of bytes of a block. */
 interface Piece {
