@@ -7,6 +7,7 @@ import { DeliveredDensities } from "./densities.ts";
 import { Dispatch, type DispatchContext, type Position } from "./dispatch.ts";
 import { InlineMaskWork, type MaskWork, OverlappedMaskWork } from "./mask-work.ts";
 import type { Modules } from "./modules.ts";
+import type { Placement } from "./placement.ts";
 import type { Plan, RunShape } from "./policy.ts";
 import { type QueuedCell, reportCell, type StepReport, summarise } from "./report.ts";
 import { SignalMeter } from "./signal-meter.ts";
@@ -14,6 +15,7 @@ import { DeltaStore } from "./store.ts";
 import { TextTokens } from "./text-tokens.ts";
 
 export type { Position } from "./dispatch.ts";
+export type { TransferReport } from "./host-caches.ts";
 export type { CellReport, DensityReport, StepReport } from "./report.ts";
 
 export interface DeltaRunOptions extends RunShape {
@@ -24,6 +26,8 @@ export interface DeltaRunOptions extends RunShape {
   readonly maskOps?: Ops | undefined;
   /** Default: the backend's shipped ones. */
   readonly costs?: Costs | undefined;
+  /** Where caches lie; default: all on the device. */
+  readonly placement?: Placement | undefined;
 }
 
 /** All state of one denoising run: masks, caches and kept outputs by branch, layer and module. */
@@ -41,16 +45,16 @@ export class DeltaRun implements Disposable {
   #step = 0;
 
   constructor(ops: Ops, plan: Plan, options: DeltaRunOptions) {
-    const { seed = 0, recordColumns = false, maskOps, costs } = options;
+    const { seed = 0, recordColumns = false, maskOps, costs, placement } = options;
     const { device } = ops.stream;
     const costModel = new CostModel(costs ?? defaultCosts[device.backend]);
     // Goes through all of it, last first, whatever fails.
     using owned = new DisposableStack();
     this.#recordColumns = recordColumns;
     this.#reader = owned.use(device.createStream());
-    const layouts = layOutCaches(plan, options, device.info(), costModel);
+    const layouts = layOutCaches(plan, options, device.info(), costModel, placement);
     this.#work = maskOps ? new OverlappedMaskWork(ops, maskOps) : new InlineMaskWork(ops);
-    this.#store = owned.use(new DeltaStore(ops, this.#work, layouts));
+    this.#store = owned.use(new DeltaStore(ops, this.#work, layouts, placement));
     this.#signals = owned.use(new SignalMeter(ops, plan));
     owned.use(this.#work);
     this.#context = {
@@ -87,6 +91,7 @@ export class DeltaRun implements Disposable {
     const hasDelta = queued.some(({ action }) => action === "delta");
     const snapshot = hasDelta ? this.#store.counts.snapshot() : new CountSnapshot(undefined);
     const waits = this.#work.takeWaits();
+    const transfers = this.#store.takeTransfers();
     return {
       read: () => {
         this.#signals.tell();
@@ -97,11 +102,17 @@ export class DeltaRun implements Disposable {
             deliver: (mask, density) => this.#delivered.note(mask, step, density),
           }),
         );
-        return { ...summarise(queued, cells), cells, lateMasks: waits.countLate() };
+        return {
+          ...summarise(queued, cells),
+          cells,
+          lateMasks: waits.countLate(),
+          ...(transfers ? { transfers: transfers.read() } : {}),
+        };
       },
       [Symbol.dispose]: () => {
         snapshot[Symbol.dispose]();
         waits[Symbol.dispose]();
+        transfers?.[Symbol.dispose]();
       },
     };
   }
