@@ -1,5 +1,6 @@
 import { arch, cpus } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
+import { benchCosts } from "../../bench/costs.ts";
 import { benchKernels, type KernelRow, kernelSets } from "../../bench/kernels/index.ts";
 import {
   benchModel,
@@ -32,7 +33,7 @@ interface BenchArguments {
   readonly tokens?: number;
 }
 
-/** `tamias bench kernels` and `tamias bench model NAME`: tables of what the kernels and a step take here. */
+/** `tamias bench kernels`, `model NAME` and `costs`: what the kernels, a step and deltas take here. */
 export function benchCommand(context: CliContext, finish: (code: number) => void): Command {
   const bench = new Command("bench").description("Time the kernels, or a model's step at full shape");
   const withOptions = (command: Command) =>
@@ -69,7 +70,30 @@ export function benchCommand(context: CliContext, finish: (code: number) => void
         finish(await (options.whole ? whole : step)(model, options, context)),
       ),
   );
+  bench.addCommand(
+    new Command("costs")
+      .description("What deltas cost on this machine, for the cost model that decides where they run")
+      .addOption(deviceOption())
+      .option("--out <file.json>", "write them, for --costs")
+      .option("--json", "print one JSON object on standard output")
+      .action(async (options: BenchArguments) => finish(await costs(options, context))),
+  );
   return bench;
+}
+
+async function costs({ device, out, json }: BenchArguments, context: CliContext): Promise<number> {
+  const measured = await benchCosts({ device });
+  const document = `${JSON.stringify(measured, null, 2)}\n`;
+  if (out) await writeFileAtomically(out, new TextEncoder().encode(document));
+  const { attention, mlp } = measured;
+  const billions = (operations: number) => (operations / 1e9).toPrecision(3);
+  const rows = [
+    ["delta of", "a column, of a dense one's time", "choosing, of dense", "besides, 1e9 operations"],
+    ["attention", attention.gather.toFixed(2), "", billions(attention.overheadOperations)],
+    ["MLP", mlp.gather.toFixed(2), mlp.selection.toFixed(3), billions(mlp.overheadOperations)],
+  ];
+  context.stdout.write(json ? document : `${measured.device}\n${table(rows)}`);
+  return exitCode.done;
 }
 
 async function kernels({ device, sets, ...output }: BenchArguments, context: CliContext): Promise<number> {
