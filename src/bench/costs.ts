@@ -145,12 +145,9 @@ function timeMlp(
   const width = heads * headDim;
   using scratch = new DisposableStack();
   const parameters = scratch.use(new Parameters(ops, randomParameters(random)));
-  const mlp = new Mlp(
-    parameters,
-    parameters.linear("fc1", width, hidden),
-    parameters.linear("fc2", hidden, width),
-    "geluTanh",
-  );
+  const fc1 = parameters.linear("fc1", width, hidden);
+  const [weight] = parameters.weightColumns("fc2", width, [{ columns: hidden, isTransposed: true }]);
+  const mlp = new Mlp(parameters, fc1, { weight: weight!, bias: null }, "geluTanh");
   const x = random.normal(scratch.use(ops.lasting([1, tokens, width])));
   const out = scratch.use(ops.lasting([1, tokens, width]));
   const group = ops.stream.device.info().tokenGroup;

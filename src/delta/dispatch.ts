@@ -124,10 +124,12 @@ export class Dispatch implements Modules {
   /** What `run` adds to the states; a temporary. */
   #residualOf(states: DeviceTensor, run: () => void): DeviceTensor {
     const { ops } = this.#context;
-    const before = ops.temporary(states.shape);
+    using owned = new DisposableStack();
+    const before = owned.use(ops.temporary(states.shape));
     ops.copy(states, before);
     run();
     ops.combine(1, states, -1, before, before);
+    owned.move();
     return before;
   }
 
@@ -327,8 +329,10 @@ export class Dispatch implements Modules {
   ): DeviceTensor | undefined {
     const { ops, signals } = this.#context;
     if (!isFilled || !signals.wants("cacheError")) return undefined;
-    const predicted = ops.temporary(out.shape);
+    using owned = new DisposableStack();
+    const predicted = owned.use(ops.temporary(out.shape));
     delta(predicted);
+    owned.move();
     return predicted;
   }
 

@@ -1,4 +1,4 @@
-import type { Action, ModuleKind } from "./cells.ts";
+import { type Action, denseOperations, type ModuleDescription, type ModuleKind } from "./cells.ts";
 import type { CountSlot } from "./counts.ts";
 import type { TransferReport } from "./host-caches.ts";
 import type { Mask } from "./mask.ts";
@@ -54,6 +54,19 @@ export interface QueuedCell {
   readonly operations: number;
   /** What a delta recomputed; heads outside of them ran dense. */
   readonly masks: readonly MaskPart[];
+}
+
+/** A cell that took its output from an earlier step. */
+export function reusedCell(branch: number, module: ModuleDescription, batch: number): QueuedCell {
+  return {
+    branch,
+    layer: module.layer,
+    module: module.id,
+    kind: module.kind,
+    action: "reuse",
+    operations: denseOperations(module, batch),
+    masks: [],
+  };
 }
 
 /** Reports what cells delivered, from counts that were read back. */

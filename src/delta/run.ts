@@ -9,7 +9,7 @@ import { InlineMaskWork, type MaskWork, OverlappedMaskWork } from "./mask-work.t
 import type { Modules } from "./modules.ts";
 import type { Placement } from "./placement.ts";
 import type { Plan, RunShape } from "./policy.ts";
-import { type QueuedCell, reportCell, type StepReport, summarise } from "./report.ts";
+import { type QueuedCell, reportCell, reusedCell, type StepReport, summarise } from "./report.ts";
 import { SignalMeter } from "./signal-meter.ts";
 import { DeltaStore } from "./store.ts";
 import { TextTokens } from "./text-tokens.ts";
@@ -76,6 +76,14 @@ export class DeltaRun implements Disposable {
   modules(position: Position): Modules {
     this.#step = position.step;
     return new Dispatch(this.#context, position);
+  }
+
+  /** Notes that a branch's whole output was taken from earlier steps, so that the step's report counts it. */
+  skip({ step, branch = 0 }: Pick<Position, "step" | "branch">): void {
+    this.#step = step;
+    const { modules, batch = 1 } = this.#context.shape;
+    for (const module of modules)
+      if (module.kind !== "block") this.#queued.push(reusedCell(branch, module, batch));
   }
 
   /** Tells a plan that observes it what velocity a branch has just given. */

@@ -13,7 +13,7 @@ import type { Ops } from "../../src/nn/index.ts";
 import { gaussianNoise } from "../../src/samplers/noise.ts";
 import { relativeError, withOps } from "../models/with-ops.ts";
 import { deltasOf, freeDeltas, heldBy, planOf, runBranches, runSteps, shapeFor } from "./support/plans.ts";
-import { inputsOf, SmallNetwork } from "./support/small-network.ts";
+import { HIDDEN, inputsOf, SmallNetwork } from "./support/small-network.ts";
 
 const STEPS = 4;
 
@@ -263,6 +263,15 @@ describe("masks of more columns than 16 bits name", () => {
 function read(ops: Ops, tensor: Parameters<Ops["fill"]>[0]): Float32Array {
   return ops.stream.read(tensor, new Float32Array(tensor.elements));
 }
+
+test("an MLP's fc2 is held once, for dense and for deltas", () =>
+  withOps((ops) => {
+    using network = new SmallNetwork(ops, { layers: 1 });
+    const before = network.parameterBytes;
+    runSteps(network, inputsOf(network, 2), deltasOf({ mlp: {} }));
+    // Deltas add the norms of fc2's columns.
+    expect(network.parameterBytes - before).toBe(HIDDEN * 4);
+  }));
 
 test("HunyuanVideo's masks fit in 13 GB, and its needs are told by part", () => {
   const [heads, tokens] = [24, 119_056];
