@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { Device, RemoteStream } from "../../ffi/index.ts";
 import { AttentionCache } from "../../src/delta/attention-cache.ts";
 import type { AttentionCacheLayout } from "../../src/delta/cache-layout.ts";
 import type { ModuleDescription } from "../../src/delta/cells.ts";
@@ -9,7 +10,7 @@ import { InlineMaskWork } from "../../src/delta/mask-work.ts";
 import { type CacheNeeds, deltaNeeds, type DeltaNeeds } from "../../src/delta/needs.ts";
 import { placeCaches, placeOnDevice } from "../../src/delta/placement.ts";
 import type { Plan } from "../../src/delta/policy.ts";
-import type { Ops } from "../../src/nn/index.ts";
+import { Ops } from "../../src/nn/index.ts";
 import { gaussianNoise } from "../../src/samplers/noise.ts";
 import { relativeError, withOps } from "../models/with-ops.ts";
 import { deltasOf, freeDeltas, heldBy, planOf, runBranches, runSteps, shapeFor } from "./support/plans.ts";
@@ -183,6 +184,25 @@ describe("caches in host memory", () => {
       }
     }),
   );
+
+  test("beside a mask stream, which the caches on the device still use", async () => {
+    using device = await Device.open({ backend: "cpu", threads: 1 });
+    using stream = device.createStream();
+    using ops = new Ops(stream);
+    using maskStream = await RemoteStream.open(
+      device,
+      new URL("../../workers/mask-worker.ts", import.meta.url),
+    );
+    using maskOps = new Ops(maskStream);
+    using network = new SmallNetwork(ops, { layers: 4 });
+    const inputs = inputsOf(network, 9);
+    const shape = shapeFor(network, 9);
+    const needs = deltaNeeds(columnPolicy(settings).plan(shape), shape, device.info(), freeDeltas);
+    const placement = placeCaches(needs, { deviceBytes: needs.bytes - 1, hostBytes: 1e9 });
+    expect(placement.hostBytes).toBeGreaterThan(0);
+    const expected = runSteps(network, inputs, settings);
+    expect(runSteps(network, inputs, settings, { placement, maskOps }).outputs).toEqual(expected.outputs);
+  });
 
   test("a module without a place for its cache runs dense", () =>
     withOps((ops) => {

@@ -52,8 +52,8 @@ export interface WholeRunOptions {
 }
 
 const ACTIONS = ["dense", "refresh", "delta", "delta"] as const;
-/** Share of the allowed memory left for workspaces, whose sizes only the kernels know. */
-const WORKSPACE_SHARE = 0.02;
+/** Share of the allowed memory left for workspaces, whose sizes only the kernels know, and for gaps between temporaries. */
+const WORKSPACE_SHARE = 0.04;
 
 /**
  * Runs a network of FLUX's blocks with random weights, all layers at once: a dense step, one that refreshes attention
