@@ -11,6 +11,7 @@ import type { CostModel } from "./cost-model.ts";
 import { expectedDensity, mostColumns } from "./densities.ts";
 import { type HeadSettings, headSettings } from "./head-ranges.ts";
 import { groupCount, type MaskLayout, type MaskShape } from "./mask.ts";
+import type { CachePlace, Placement } from "./cache-place.ts";
 import type { AttentionSettings, MlpSettings, Plan, RunShape } from "./policy.ts";
 import { TextTokens } from "./text-tokens.ts";
 
@@ -40,6 +41,8 @@ export interface MlpCacheLayout {
 export interface ModuleLayout {
   readonly branch: number;
   readonly module: ModuleDescription;
+  /** Where its delta cache lies. */
+  readonly place: CachePlace;
   /** One a range of heads; empty where attention never runs a delta. */
   readonly attention: readonly AttentionCacheLayout[];
   readonly mlp: MlpCacheLayout | undefined;
@@ -53,21 +56,30 @@ export function layOutCaches(
   shape: RunShape,
   device: DeviceShape,
   costModel: CostModel,
+  placement?: Placement,
 ): readonly ModuleLayout[] {
   const { branches, modules, batch = 1 } = shape;
-  const context = { plan, shape, device, costModel, batch, text: new TextTokens(shape) };
+  const context: Context = { plan, shape, device, costModel, batch, text: new TextTokens(shape) };
   return Array.from({ length: branches }, (_, branch) =>
-    modules.map((module) => layOutModule(context, branch, module)),
+    modules.map((module) =>
+      layOutModule(context, branch, module, placement?.placeOf(branch, module) ?? "device"),
+    ),
   ).flat();
 }
 
-function layOutModule(context: Context, branch: number, module: ModuleDescription): ModuleLayout {
+function layOutModule(
+  context: Context,
+  branch: number,
+  module: ModuleDescription,
+  place: CachePlace,
+): ModuleLayout {
   const { plan } = context;
   const kept = keptShape(context, module);
-  const mayDelta = module.kind !== "block" && plan.mayDelta(module);
+  const mayDelta = module.kind !== "block" && place !== "none" && plan.mayDelta(module);
   return {
     branch,
     module,
+    place,
     attention: mayDelta && module.kind === "attention" ? layOutAttention(context, branch, module) : [],
     mlp: mayDelta && module.kind === "mlp" ? layOutMlp(context, branch, module) : undefined,
     kept,

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { TamiasError } from "../../ffi/errors.ts";
 import type { Backend } from "../../ffi/index.ts";
 
 const share = z.number().min(0).max(100);
@@ -9,6 +10,8 @@ const count = z.number().min(0);
  * them; the shipped ones need only be right about which side of dense a delta falls.
  */
 export const costsSchema = z.strictObject({
+  /** What they were measured on, for people. */
+  device: z.string().optional(),
   attention: z.strictObject({
     /** Time of a chosen key, relative to a key of dense attention. */
     gather: share,
@@ -25,6 +28,31 @@ export const costsSchema = z.strictObject({
   }),
 });
 export type Costs = z.output<typeof costsSchema>;
+
+/**
+ * Costs from a file that `tamias bench costs --out` wrote.
+ * @throws TamiasError `not_found`, or `bad_input` naming what is not as expected
+ */
+export async function readCosts(path: string): Promise<Costs> {
+  const file = Bun.file(path);
+  if (!(await file.exists()))
+    throw new TamiasError("not_found", `There is no file ${path} of costs.`, {
+      hint: `"tamias bench costs --out ${path}" measures them.`,
+    });
+  let value: unknown;
+  try {
+    value = await file.json();
+  } catch (cause) {
+    throw new TamiasError("bad_input", `${path} is not valid JSON.`, { cause });
+  }
+  const costs = costsSchema.safeParse(value);
+  if (costs.success) return costs.data;
+  const [issue] = costs.error.issues;
+  throw new TamiasError(
+    "bad_input",
+    `${path} holds no costs: at "${issue?.path.join(".")}": ${issue?.message}.`,
+  );
+}
 
 export const defaultCosts: Readonly<Record<Backend, Costs>> = {
   cpu: {

@@ -124,10 +124,12 @@ export class Dispatch implements Modules {
   /** What `run` adds to the states; a temporary. */
   #residualOf(states: DeviceTensor, run: () => void): DeviceTensor {
     const { ops } = this.#context;
-    const before = ops.memory.temporary(states.shape);
+    using owned = new DisposableStack();
+    const before = owned.use(ops.memory.temporary(states.shape));
     ops.copy(states, before);
     run();
     ops.combine(1, states, -1, before, before);
+    owned.move();
     return before;
   }
 
@@ -145,6 +147,21 @@ export class Dispatch implements Modules {
       this.#note(module, "dense");
     } else this.#attentionDeltas(module, asked, ranges, { qkv, scale, out });
     store.keep((kept) => this.#context.ops.copy(out, kept));
+    this.#prefetchAfter(store);
+  }
+
+  /** The order of modules is known, so what the next delta reads from host memory is fetched beside this one. */
+  #prefetchAfter(current: ModuleStore): void {
+    const { plan, shape, store } = this.#context;
+    const next = store.hostedAfter(current);
+    if (!next) return;
+    const step = this.#step + Number(next.isNextStep);
+    // What a listening plan will do in the next step is not known yet.
+    if (next.isNextStep && (!plan.isStatic || step >= shape.steps)) return;
+    const { branch, module } = next.store.layout;
+    const cell = { step, branch, layer: module.layer, module: module.id };
+    if (plan.stepAction(step, branch) === "skip" || plan.action(cell) !== "delta") return;
+    next.store.prefetch(settingsFor(plan, "attention", cell).forecast);
   }
 
   crossAttention(layer: number, project: () => QueryKeyValue, scale: number, out: DeviceTensor): void {
@@ -203,8 +220,9 @@ export class Dispatch implements Modules {
         cache: own.cache,
         forecast: settings.forecast,
       };
-      if (isDelta) cache.delta(part, scale, this.#sigma, partOut, cellSettings);
-      else {
+      if (isDelta) {
+        cache.delta(part, scale, this.#sigma, partOut, cellSettings);
+      } else {
         using predicted = this.#deltaAtRefresh(cache.isFilled, partOut, (into) =>
           cache.delta(part, scale, this.#sigma, into, cellSettings),
         );
@@ -311,8 +329,10 @@ export class Dispatch implements Modules {
   ): DeviceTensor | undefined {
     const { ops, signals } = this.#context;
     if (!isFilled || !signals.wants("cacheError")) return undefined;
-    const predicted = ops.memory.temporary(out.shape);
+    using owned = new DisposableStack();
+    const predicted = owned.use(ops.memory.temporary(out.shape));
     delta(predicted);
+    owned.move();
     return predicted;
   }
 

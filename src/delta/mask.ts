@@ -1,10 +1,12 @@
 import type { DeviceTensor } from "../../ffi/index.ts";
-import type { ColumnMask, Ops, SelectionRules } from "../nn/index.ts";
+import { type ColumnMask, type Ops, packedMaskBytes, type SelectionRules } from "../nn/index.ts";
 import type { CountSlot, MaskCounts } from "./counts.ts";
 import { mostColumns } from "./densities.ts";
 import type { Selector } from "./policy.ts";
 
 const ALL_COLUMNS = -1;
+/** Columns that an index of 16 bits can name. */
+const SHORT_COLUMNS = 65_536;
 
 /** What a mask is chosen over. */
 export interface MaskShape {
@@ -34,15 +36,33 @@ export interface FixedChoice {
   readonly denseGroups?: Uint8Array | undefined;
 }
 
-/** The columns each group recomputes, on the device, with what was delivered of them. */
-export class Mask implements ColumnMask, Disposable {
+/** A mask's lists as the kernels read them; disposed, a mask that is kept packed has them no more. */
+export interface MaskLists extends ColumnMask, Disposable {}
+
+/**
+ * The columns each group recomputes, on the device, with what was delivered of them. Lists are kept as 16-bit indices;
+ * of more columns than these can name, as gap codes (a byte a column), expanded only where they are used.
+ */
+export class Mask implements Disposable {
   readonly shape: MaskShape;
-  readonly indices: DeviceTensor;
   readonly countSlot: CountSlot;
   readonly capacity: number;
   readonly #ops: Ops;
+  /** U16 indices [batch, lists, groups, capacity], or U8 codes [batch, lists, groups, bytes]. */
+  readonly #kept: DeviceTensor;
   readonly #always: DeviceTensor | null;
   readonly #denseGroups: DeviceTensor | null;
+
+  /** Bytes on the device, without counts. */
+  static bytes({ shape, capacity, hasAlways, hasDenseGroups }: MaskLayout): number {
+    const groups = groupCount(shape);
+    const { width, dtype } = keptLists(shape, capacity);
+    return (
+      shape.batch * shape.lists * groups * width * (dtype === "u8" ? 1 : 2) +
+      (hasAlways ? shape.columns : 0) +
+      (hasDenseGroups ? groups : 0)
+    );
+  }
 
   constructor(
     ops: Ops,
@@ -52,10 +72,11 @@ export class Mask implements ColumnMask, Disposable {
   ) {
     const { batch, lists, columns } = shape;
     const groups = groupCount(shape);
+    const { width, dtype } = keptLists(shape, capacity);
     this.shape = shape;
     this.capacity = capacity;
     this.#ops = ops;
-    this.indices = ops.memory.persistent([batch, lists, groups, capacity], columns <= 65536 ? "u16" : "i32");
+    this.#kept = ops.memory.persistent([batch, lists, groups, width], dtype);
     this.countSlot = counts.take([batch, lists, groups]);
     this.#always = hasAlways ? ops.memory.persistent([columns], "u8") : null;
     this.#denseGroups = hasDenseGroups ? ops.memory.persistent([groups], "u8") : null;
@@ -63,8 +84,11 @@ export class Mask implements ColumnMask, Disposable {
     if (this.#denseGroups) ops.stream.write(this.#denseGroups, fixed.denseGroups ?? new Uint8Array(groups));
   }
 
-  get counts(): DeviceTensor {
-    return this.countSlot.tensor;
+  /** The lists as they were last chosen, for work queued on the stream of `ops`. */
+  lists(ops: Ops): MaskLists {
+    const lists = this.#room(ops);
+    if (this.#isPacked) ops.maskUnpack(this.#kept, lists);
+    return lists;
   }
 
   /**
@@ -75,21 +99,27 @@ export class Mask implements ColumnMask, Disposable {
     if (this.#always) this.#ops.stream.write(this.#always, always);
   }
 
-  /** Chooses anew, on the stream of `ops`. */
-  select(ops: Ops, scores: DeviceTensor, selector: Selector): void {
+  /** Chooses anew, on the stream of `ops`; the caller disposes the lists. */
+  select(ops: Ops, scores: DeviceTensor, selector: Selector): MaskLists {
     const { columns } = this.shape;
+    const lists = this.#room(ops);
     const rules: SelectionRules = { always: this.#always, denseGroups: this.#denseGroups };
     const maximum = mostColumns(selector, columns);
     switch (selector.kind) {
       case "topK":
-        return ops.selectTopK(scores, maximum, rules, this);
+        ops.selectTopK(scores, maximum, rules, lists);
+        break;
       case "mass": {
         const minimum = Math.ceil(selector.minDensity * columns);
-        return ops.selectMass(scores, { mass: selector.mass, minimum, maximum }, rules, this);
+        ops.selectMass(scores, { mass: selector.mass, minimum, maximum }, rules, lists);
+        break;
       }
       case "threshold":
-        return ops.selectThreshold(scores, { z: selector.z, maximum }, rules, this);
+        ops.selectThreshold(scores, { z: selector.z, maximum }, rules, lists);
+        break;
     }
+    if (this.#isPacked) ops.maskPack(lists, columns, this.#kept);
+    return lists;
   }
 
   /** Chosen share of all rows x columns, from counts that were read back. */
@@ -105,11 +135,11 @@ export class Mask implements ColumnMask, Disposable {
   /** How many of all rows choose each column, 0..1, over lists and batch: Float32Array [columns]. Waits. */
   columnFrequency(counts: Int32Array): Float32Array {
     const { columns, rows, lists, batch } = this.shape;
+    using chosen = this.lists(this.#ops);
+    const { indices } = chosen;
     const raw = this.#ops.stream.read(
-      this.indices,
-      this.indices.dtype === "u16"
-        ? new Uint16Array(this.indices.elements)
-        : new Int32Array(this.indices.elements),
+      indices,
+      indices.dtype === "u16" ? new Uint16Array(indices.elements) : new Int32Array(indices.elements),
     );
     const frequency = new Float32Array(columns);
     this.#eachGroup(counts, (count, list, size) => {
@@ -122,9 +152,21 @@ export class Mask implements ColumnMask, Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.indices[Symbol.dispose]();
+    this.#kept[Symbol.dispose]();
     this.#always?.[Symbol.dispose]();
     this.#denseGroups?.[Symbol.dispose]();
+  }
+
+  get #isPacked(): boolean {
+    return this.#kept.dtype === "u8";
+  }
+
+  /** Where lists are written: the kept ones, or, where these are packed, a temporary that masks of one size share. */
+  #room(ops: Ops): MaskLists {
+    const counts = this.countSlot.tensor;
+    if (!this.#isPacked) return { indices: this.#kept, counts, [Symbol.dispose]() {} };
+    const indices = ops.memory.temporary([...counts.shape, this.capacity], "i32");
+    return { indices, counts, [Symbol.dispose]: () => indices[Symbol.dispose]() };
   }
 
   #eachGroup(counts: Int32Array, visit: (count: number, list: number, rowsInGroup: number) => void): void {
@@ -136,4 +178,11 @@ export class Mask implements ColumnMask, Disposable {
 
 export function groupCount({ rows, group }: Pick<MaskShape, "rows" | "group">): number {
   return Math.ceil(rows / group);
+}
+
+/** Elements a list is kept in. */
+function keptLists({ columns }: MaskShape, capacity: number): { width: number; dtype: "u8" | "u16" } {
+  return columns <= SHORT_COLUMNS
+    ? { width: capacity, dtype: "u16" }
+    : { width: packedMaskBytes(capacity, columns), dtype: "u8" };
 }

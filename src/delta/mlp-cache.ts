@@ -1,4 +1,4 @@
-import type { DeviceTensor } from "../../ffi/index.ts";
+import { type DeviceTensor, dtypes } from "../../ffi/index.ts";
 import type { Mlp, Ops } from "../nn/index.ts";
 import type { MlpCacheLayout } from "./cache-layout.ts";
 import type { MaskCounts } from "./counts.ts";
@@ -35,6 +35,19 @@ export class MlpCache implements Disposable {
   #job: MaskJob | undefined;
   /** Whether that job has chosen what the next delta recomputes. */
   #isChosen = false;
+
+  /** Bytes on the device by part, without counts. */
+  static bytes({ mask, outputs, choosesAhead, activationType }: MlpCacheLayout) {
+    const { batch, rows, group, columns } = mask.shape;
+    const means = batch * groupCount(mask.shape) * columns;
+    const times = choosesAhead ? 2 : 1;
+    return {
+      masks: Mask.bytes(mask) * times,
+      activations: means * group * dtypes[activationType].bytes,
+      means: means * 4 * times,
+      outputs: batch * rows * outputs * 4,
+    };
+  }
 
   constructor(ops: Ops, work: MaskWork, counts: MaskCounts, layout: MlpCacheLayout, fixed: FixedChoice) {
     const { batch, rows, group, columns } = layout.mask.shape;
@@ -110,10 +123,11 @@ export class MlpCache implements Disposable {
       );
     const mask = this.#mask;
     using delta = ops.memory.temporary([batch, groups, mask.capacity, group]);
-    ops.mlpDeltaFc1(x, mlp.fc1, mlp.activation, mask, this.#activations, delta);
+    using lists = mask.lists(ops);
+    ops.mlpDeltaFc1(x, mlp.fc1, mlp.activation, lists, this.#activations, delta);
     if (isAhead) this.#choose(this.#work, x, mlp, [this.#nextMask!], choice);
     this.#isChosen = this.#nextMask !== undefined;
-    ops.mlpDeltaFc2(delta, mask, rows, this.#out);
+    ops.mlpDeltaFc2(delta, lists, rows, this.#out);
     ops.copy(this.#out, out);
   }
 
@@ -144,7 +158,8 @@ export class MlpCache implements Disposable {
       using now = side.memory.temporary([batch, groups, columns], "f32");
       side.linear(typedMeans, mlp.fc1, now);
       this.#select(side, { now, before: this.#means, norms }, chosen, choice.select);
-      side.updateChosen(now, recomputed, this.#means);
+      using lists = recomputed.lists(side);
+      side.updateChosen(now, lists, this.#means);
     });
   }
 
@@ -158,7 +173,8 @@ export class MlpCache implements Disposable {
     const groups = groupCount(this.#mask.shape);
     using scores = ops.memory.temporary([batch, groups, columns], "f32");
     ops.neuronScores(now, before, norms, scores);
-    for (const mask of chosen) mask.select(ops, scores.reshape(batch, 1, groups, columns), selector);
+    for (const mask of chosen)
+      mask.select(ops, scores.reshape(batch, 1, groups, columns), selector)[Symbol.dispose]();
   }
 
   #redraw(chosen: readonly Mask[], { draw }: NeuronChoice): void {

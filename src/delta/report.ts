@@ -1,5 +1,6 @@
-import type { Action, ModuleKind } from "./cells.ts";
+import { type Action, denseOperations, type ModuleDescription, type ModuleKind } from "./cells.ts";
 import type { CountSlot } from "./counts.ts";
+import type { TransferReport } from "./host-caches.ts";
 import type { Mask } from "./mask.ts";
 
 /** What one module of one layer did in a step. */
@@ -23,6 +24,8 @@ export interface DensityReport {
   readonly cells: readonly CellReport[];
   /** Cells that had to wait for their mask; always 0 where masks are chosen in turn. */
   readonly lateMasks: number;
+  /** What moving caches between host and device took; where some are in host memory. */
+  readonly transfers?: TransferReport;
 }
 
 /** What a step did, still on the device. */
@@ -51,6 +54,19 @@ export interface QueuedCell {
   readonly operations: number;
   /** What a delta recomputed; heads outside of them ran dense. */
   readonly masks: readonly MaskPart[];
+}
+
+/** A cell that took its output from an earlier step. */
+export function reusedCell(branch: number, module: ModuleDescription, batch: number): QueuedCell {
+  return {
+    branch,
+    layer: module.layer,
+    module: module.id,
+    kind: module.kind,
+    action: "reuse",
+    operations: denseOperations(module, batch),
+    masks: [],
+  };
 }
 
 /** Reports what cells delivered, from counts that were read back. */

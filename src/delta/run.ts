@@ -7,13 +7,15 @@ import { DeliveredDensities } from "./densities.ts";
 import { Dispatch, type DispatchContext, type Position } from "./dispatch.ts";
 import { InlineMaskWork, type MaskWork, OverlappedMaskWork } from "./mask-work.ts";
 import type { Modules } from "./modules.ts";
+import type { Placement } from "./cache-place.ts";
 import type { Plan, RunShape } from "./policy.ts";
-import { type QueuedCell, reportCell, type StepReport, summarise } from "./report.ts";
+import { type QueuedCell, reportCell, reusedCell, type StepReport, summarise } from "./report.ts";
 import { SignalMeter } from "./signal-meter.ts";
 import { DeltaStore } from "./store.ts";
 import { TextTokens } from "./text-tokens.ts";
 
 export type { Position } from "./dispatch.ts";
+export type { TransferReport } from "./host-caches.ts";
 export type { CellReport, DensityReport, StepReport } from "./report.ts";
 
 export interface DeltaRunOptions extends RunShape {
@@ -24,6 +26,8 @@ export interface DeltaRunOptions extends RunShape {
   readonly maskOps?: Ops | undefined;
   /** Default: the backend's shipped ones. */
   readonly costs?: Costs | undefined;
+  /** Where caches lie; default: all on the device. */
+  readonly placement?: Placement | undefined;
 }
 
 /** All state of one denoising run: masks, caches and kept outputs by branch, layer and module. */
@@ -41,16 +45,16 @@ export class DeltaRun implements Disposable {
   #step = 0;
 
   constructor(ops: Ops, plan: Plan, options: DeltaRunOptions) {
-    const { seed = 0, recordColumns = false, maskOps, costs } = options;
+    const { seed = 0, recordColumns = false, maskOps, costs, placement } = options;
     const { device } = ops.stream;
     const costModel = new CostModel(costs ?? defaultCosts[device.backend]);
     // Goes through all of it, last first, whatever fails.
     using owned = new DisposableStack();
     this.#recordColumns = recordColumns;
     this.#reader = owned.use(device.createStream());
-    const layouts = layOutCaches(plan, options, device.info(), costModel);
+    const layouts = layOutCaches(plan, options, device.info(), costModel, placement);
     this.#work = maskOps ? new OverlappedMaskWork(ops, maskOps) : new InlineMaskWork(ops);
-    this.#store = owned.use(new DeltaStore(ops, this.#work, layouts));
+    this.#store = owned.use(new DeltaStore(ops, this.#work, layouts, placement));
     this.#signals = owned.use(new SignalMeter(ops, plan));
     owned.use(this.#work);
     this.#context = {
@@ -74,6 +78,14 @@ export class DeltaRun implements Disposable {
     return new Dispatch(this.#context, position);
   }
 
+  /** Notes that a branch's whole output was taken from earlier steps, so that the step's report counts it. */
+  skip({ step, branch = 0 }: Pick<Position, "step" | "branch">): void {
+    this.#step = step;
+    const { modules, batch = 1 } = this.#context.shape;
+    for (const module of modules)
+      if (module.kind !== "block") this.#queued.push(reusedCell(branch, module, batch));
+  }
+
   /** Tells a plan that observes it what velocity a branch has just given. */
   observeVelocity({ step, branch = 0 }: Position, velocity: DeviceTensor): void {
     this.#signals.measureNow("velocity", { step, branch }, velocity);
@@ -87,6 +99,7 @@ export class DeltaRun implements Disposable {
     const hasDelta = queued.some(({ action }) => action === "delta");
     const snapshot = hasDelta ? this.#store.counts.snapshot() : new CountSnapshot(undefined);
     const waits = this.#work.takeWaits();
+    const transfers = this.#store.takeTransfers();
     return {
       read: () => {
         this.#signals.tell();
@@ -97,11 +110,17 @@ export class DeltaRun implements Disposable {
             deliver: (mask, density) => this.#delivered.note(mask, step, density),
           }),
         );
-        return { ...summarise(queued, cells), cells, lateMasks: waits.countLate() };
+        return {
+          ...summarise(queued, cells),
+          cells,
+          lateMasks: waits.countLate(),
+          ...(transfers ? { transfers: transfers.read() } : {}),
+        };
       },
       [Symbol.dispose]: () => {
         snapshot[Symbol.dispose]();
         waits[Symbol.dispose]();
+        transfers?.[Symbol.dispose]();
       },
     };
   }

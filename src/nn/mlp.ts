@@ -1,8 +1,11 @@
-import type { DeviceTensor } from "../../ffi/index.ts";
+import { type DeviceTensor, TamiasError } from "../../ffi/index.ts";
 import type { Activation, Linear, Ops } from "./ops.ts";
 import type { Parameters } from "./parameters.ts";
 
-/** out = fc2(activation(fc1(x))); hidden neurons are the columns that deltas choose among. */
+/**
+ * out = fc2(activation(fc1(x))); hidden neurons are the columns that deltas choose among. Deltas read fc2 by neuron: where
+ * its weight is a transposed view of such rows (`Parameters.weightColumns`), it is held once.
+ */
 export class Mlp {
   readonly fc1: Linear;
   readonly fc2: Linear;
@@ -27,12 +30,15 @@ export class Mlp {
     ops.linear(hidden, this.fc2, out);
   }
 
-  /** The second layer by neuron, made on first use and kept with the parameters. */
+  /** fc2 by neuron, made on first use and kept with the parameters. */
   columns(ops: Ops): NeuronColumns {
     if (!this.#columns) {
-      const weight = this.fc2.weight;
-      const rows = this.#parameters.keep(ops.memory.own(weight.shape.toReversed(), weight.dtype));
-      ops.copy(weight.permute(1, 0), rows);
+      const rows = this.fc2.weight.permute(1, 0);
+      if (rows.stride[1] !== 1)
+        throw new TamiasError(
+          "internal",
+          "Deltas of an MLP need fc2 held by neuron: its weight is a copy of rows.",
+        );
       const norms = this.#parameters.keep(ops.memory.own([this.hidden], "f32"));
       ops.rowNorms(rows, norms);
       this.#columns = { rows, norms };

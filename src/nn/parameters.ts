@@ -59,6 +59,30 @@ export class Parameters implements Disposable {
     };
   }
 
+  /**
+   * Input columns of a stored weight [out, in], cut into tensors of their own, in order. A transposed one is held as rows
+   * [in, out] and given as a view [out, in]: a dense layer reads it as such, deltas of an MLP read its rows.
+   */
+  weightColumns(
+    name: string,
+    outFeatures: number,
+    parts: readonly { readonly columns: number; readonly isTransposed?: boolean }[],
+  ): DeviceTensor[] {
+    const inFeatures = parts.reduce((sum, { columns }) => sum + columns, 0);
+    using whole = this.#ops.memory.temporary([outFeatures, inFeatures], this.#dtype);
+    this.#source.fill(this.#ops, name, whole);
+    let next = 0;
+    return parts.map(({ columns, isTransposed = false }) => {
+      const shape = isTransposed ? [columns, outFeatures] : [outFeatures, columns];
+      const held = this.#ops.memory.own(shape, this.#dtype);
+      this.#loaded.push({ name, tensor: held });
+      const part = isTransposed ? held.permute(1, 0) : held;
+      this.#ops.copy(whole.slice(1, next, next + columns), part);
+      next += columns;
+      return part;
+    });
+  }
+
   convolution(prefix: string, inChannels: number, outChannels: number, kernel: number): Convolution {
     return {
       weight: this.tensor(`${prefix}.weight`, [outChannels, inChannels, kernel, kernel]),

@@ -41,9 +41,9 @@ export class Pool implements Disposable {
     const { block, offset } = this.#findGap(wanted) ?? this.#grow(wanted);
     const piece = { block, offset, bytes: wanted };
     cut(piece);
-    this.#bytesInUse += wanted;
-    return new Allocation(block.memory.address + offset, wanted, () => {
-      this.#bytesInUse -= wanted;
+    this.#bytesInUse += bytes;
+    return new Allocation(block.memory.address + offset, bytes, () => {
+      this.#bytesInUse -= bytes;
       join(piece);
     });
   }

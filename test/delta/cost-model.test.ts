@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import { CostModel, costsSchema, defaultCosts } from "../../src/delta/cost-model.ts";
+import { CostModel, costsSchema, defaultCosts, readCosts } from "../../src/delta/cost-model.ts";
 import { DeliveredDensities, expectedDensity } from "../../src/delta/densities.ts";
 import { withOps } from "../models/with-ops.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
 import { deltasOf, freeDeltas, runSteps } from "./support/plans.ts";
 import { inputsOf, SmallNetwork } from "./support/small-network.ts";
 
@@ -76,7 +77,7 @@ describe("selectors without a fixed density", () => {
     }),
   );
 
-  test("run dense once what they deliver would cost more, whoever reads the reports when", () =>
+  test("run dense once what they deliver would cost more", () =>
     withOps((ops) => {
       using network = new SmallNetwork(ops, { layers: 1 });
       // Attention of random queries is nearly even: to hold 88 % takes most keys, an exponential would take fewer.
@@ -96,4 +97,19 @@ describe("selectors without a fixed density", () => {
       const free = runSteps(network, inputs, deltasOf({ attention: { select } }), { costs: freeDeltas });
       expect(free.reports.slice(1).every(({ cells }) => cells[0]!.action === "delta")).toBe(true);
     }));
+});
+
+test("costs are read from a file, and what is wrong with it is said", async () => {
+  await using folder = await temporaryFolder();
+  const write = async (text: string) => {
+    await Bun.write(`${folder.path}/costs.json`, text);
+    return readCosts(`${folder.path}/costs.json`);
+  };
+  expect(await write(JSON.stringify({ device: "here", ...defaultCosts.cpu }))).toEqual({
+    device: "here",
+    ...defaultCosts.cpu,
+  });
+  await expect(write("{")).rejects.toThrow(/not valid JSON/);
+  await expect(write(JSON.stringify({ attention: defaultCosts.cpu.attention }))).rejects.toThrow(/at "mlp"/);
+  await expect(readCosts(`${folder.path}/none.json`)).rejects.toMatchObject({ code: "not_found" });
 });

@@ -88,6 +88,19 @@ test("blocks that are not there cannot be reused", () =>
     expect(() => runSteps(network, inputsOf(network, 1), plan)).toThrow(/blocks 1 to 4 are not among/);
   }));
 
+test("a branch that is skipped counts as computed by none of its modules", () =>
+  withOps((ops) => {
+    using network = new SmallNetwork(ops);
+    const plan = planOf({ maySkip: true, stepAction: (_step, branch) => (branch === 1 ? "skip" : "run") });
+    using run = new DeltaRun(ops, plan, shapeFor(network, 1, { branches: 2 }));
+    network.forward(inputsOf(network, 1)[0]!, run.modules({ step: 0, sigma: 1, branch: 0 }));
+    run.skip({ step: 0, branch: 1 });
+    using report = run.endStep();
+    const { density, attentionDensity, mlpDensity, cells } = report.read();
+    expect([density, attentionDensity, mlpDensity]).toEqual([0.5, 0.5, 0.5]);
+    for (const { branch, action } of cells) expect(action).toBe(branch === 1 ? "reuse" : "dense");
+  }));
+
 test("branches reuse their own outputs", () =>
   withOps((ops) => {
     using network = new SmallNetwork(ops);

@@ -1,3 +1,4 @@
+import { TamiasError } from "../../../ffi/index.ts";
 import type { ColumnPolicySettings } from "../../delta/column-policy.ts";
 
 /** A network of FLUX's double- and single-stream blocks at full shape. */
@@ -11,8 +12,10 @@ export interface FluxShaped {
   readonly inChannels: number;
   readonly heads: number;
   readonly headDim: number;
-  /** Whether all blocks fit at once; otherwise one of each kind is timed, times their number. */
-  readonly whole: boolean;
+  /** Whether all blocks fit at once with MLP caches; otherwise one of each kind is timed, times their number. */
+  readonly fits: boolean;
+  /** Share of the keys that a delta of a whole run computes. */
+  readonly keyDensity: number;
   readonly policy: ColumnPolicySettings | string;
 }
 
@@ -54,7 +57,8 @@ export const modelShapes: Readonly<Record<string, FluxShaped | WanShaped>> = {
     inChannels: 64,
     heads: 24,
     headDim: 128,
-    whole: true,
+    fits: true,
+    keyDensity: 0.165,
     policy: "chipmunk",
   },
   "hunyuan-video": {
@@ -67,7 +71,8 @@ export const modelShapes: Readonly<Record<string, FluxShaped | WanShaped>> = {
     inChannels: 64,
     heads: 24,
     headDim: 128,
-    whole: false,
+    fits: false,
+    keyDensity: 0.07,
     policy: columns(0.07, 0.3),
   },
   "wan-14b": {
@@ -103,7 +108,25 @@ export const modelShapes: Readonly<Record<string, FluxShaped | WanShaped>> = {
     inChannels: 32,
     heads: 3,
     headDim: 128,
-    whole: true,
+    fits: true,
+    keyDensity: 0.15,
     policy: columns(0.15, 0.3),
   },
 };
+
+/** The same kind of network with other sizes; double-stream blocks keep their share of the layers. */
+export function resized(
+  shape: FluxShaped,
+  { layers, tokens }: { layers?: number | undefined; tokens?: number | undefined },
+): FluxShaped {
+  const { doubleBlocks, singleBlocks, textTokens } = shape;
+  const all = layers ?? doubleBlocks + singleBlocks;
+  const double = Math.min(all, Math.round((all * doubleBlocks) / (doubleBlocks + singleBlocks)));
+  const imageTokens = tokens === undefined ? shape.imageTokens : tokens - textTokens;
+  if (all < 1 || imageTokens < 1)
+    throw new TamiasError(
+      "bad_input",
+      `A network needs a layer, and more than its ${textTokens} text tokens.`,
+    );
+  return { ...shape, doubleBlocks: double, singleBlocks: all - double, imageTokens };
+}

@@ -29,12 +29,9 @@ export async function benchWanShaped(
   const [q, k, v, out] = [square(), square(), square(), square()];
   const [crossQ, crossK, crossV, crossOut] = [square(), square(), square(), square()];
   const norm = parameters.tensor("", [width]);
-  const mlp = new Mlp(
-    parameters,
-    parameters.linear("", width, hidden),
-    parameters.linear("", hidden, width),
-    "geluTanh",
-  );
+  const fc1 = parameters.linear("", width, hidden);
+  const [weight] = parameters.weightColumns("", width, [{ columns: hidden, isTransposed: true }]);
+  const mlp = new Mlp(parameters, fc1, { weight: weight!, bias: parameters.tensor("", [width]) }, "geluTanh");
   const states = tensor([1, tokens, width]);
   const text = tensor([1, textTokens, width]);
   const modulation = tensor([1, 6 * width]);

@@ -1,13 +1,17 @@
 import { arch, cpus } from "node:os";
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { benchCosts } from "../../bench/costs.ts";
 import { benchKernels, type KernelRow, kernelSets } from "../../bench/kernels/index.ts";
 import {
   benchModel,
   benchModelNames,
+  benchWholeModel,
   type ModelBench,
   type StepTime,
   type StepTimes,
+  type WholeModelBench,
 } from "../../bench/models/index.ts";
+import { TamiasError } from "../../../ffi/errors.ts";
 import { writeFileAtomically } from "../../media/atomic-write.ts";
 import type { OpenOptions } from "../../pipeline/open.ts";
 import type { CliContext } from "../context.ts";
@@ -22,9 +26,14 @@ interface BenchArguments {
   readonly json?: boolean;
   readonly sets?: string[];
   readonly pipeline?: NonNullable<OpenOptions["pipeline"]>;
+  readonly whole?: boolean;
+  readonly memory?: number;
+  readonly hostMemory?: number;
+  readonly layers?: number;
+  readonly tokens?: number;
 }
 
-/** `tamias bench kernels` and `tamias bench model NAME`: tables of what the kernels and a step take here. */
+/** `tamias bench kernels`, `model NAME` and `costs`: what the kernels, a step and deltas take here. */
 export function benchCommand(context: CliContext, finish: (code: number) => void): Command {
   const bench = new Command("bench").description("Time the kernels, or a model's step at full shape");
   const withOptions = (command: Command) =>
@@ -49,9 +58,42 @@ export function benchCommand(context: CliContext, finish: (code: number) => void
         ]),
       )
       .option("--random-weights", "the only weights this knows; accepted so that scripts can say so")
-      .action(async (model: string, options: BenchArguments) => finish(await step(model, options, context))),
+      .option(
+        "--whole",
+        "run all layers for a few steps, with attention deltas, in memory planned beforehand",
+      )
+      .option("--memory <bytes>", "with --whole: device memory to plan for; default: what is free", amount)
+      .option("--host-memory <bytes>", "with --whole: pinned host memory to plan for", amount)
+      .option("--layers <number>", "with --whole: another number of layers", count)
+      .option("--tokens <number>", "with --whole: another number of tokens, text included", count)
+      .action(async (model: string, options: BenchArguments) =>
+        finish(await (options.whole ? whole : step)(model, options, context)),
+      ),
+  );
+  bench.addCommand(
+    new Command("costs")
+      .description("What deltas cost on this machine, for the cost model that decides where they run")
+      .addOption(deviceOption())
+      .option("--out <file.json>", "write them, for --costs")
+      .option("--json", "print one JSON object on standard output")
+      .action(async (options: BenchArguments) => finish(await costs(options, context))),
   );
   return bench;
+}
+
+async function costs({ device, out, json }: BenchArguments, context: CliContext): Promise<number> {
+  const measured = await benchCosts({ device });
+  const document = `${JSON.stringify(measured, null, 2)}\n`;
+  if (out) await writeFileAtomically(out, new TextEncoder().encode(document));
+  const { attention, mlp } = measured;
+  const billions = (operations: number) => (operations / 1e9).toPrecision(3);
+  const rows = [
+    ["delta of", "a column, of a dense one's time", "choosing, of dense", "besides, 1e9 operations"],
+    ["attention", attention.gather.toFixed(2), "", billions(attention.overheadOperations)],
+    ["MLP", mlp.gather.toFixed(2), mlp.selection.toFixed(3), billions(mlp.overheadOperations)],
+  ];
+  context.stdout.write(json ? document : `${measured.device}\n${table(rows)}`);
+  return exitCode.done;
 }
 
 async function kernels({ device, sets, ...output }: BenchArguments, context: CliContext): Promise<number> {
@@ -63,11 +105,37 @@ async function kernels({ device, sets, ...output }: BenchArguments, context: Cli
 
 async function step(
   model: string,
-  { device, pipeline, ...output }: BenchArguments,
+  { device, pipeline, memory, hostMemory, layers, tokens, ...output }: BenchArguments,
   context: CliContext,
 ): Promise<number> {
+  if ([memory, hostMemory, layers, tokens].some((value) => value !== undefined))
+    throw new TamiasError("bad_input", "--memory, --host-memory, --layers and --tokens need --whole.");
   const result = await benchModel({ device, pipeline }, model);
   return deliver(context, output, result, modelTable(result));
+}
+
+async function whole(
+  model: string,
+  { device, memory, hostMemory, layers, tokens, ...output }: BenchArguments,
+  context: CliContext,
+): Promise<number> {
+  const result = await benchWholeModel({ device }, model, { memory, hostMemory, layers, tokens });
+  return deliver(context, output, result, wholeTable(result));
+}
+
+/** Bytes, as a number or with a unit: 80e9, 80GB, 75GiB. */
+function amount(text: string): number {
+  const [, digits = "", unit = ""] = /^([\d.]+(?:e\d+)?)\s*([kMGT]i?B)?$/.exec(text) ?? [];
+  const base = unit.includes("i") ? 1024 : 1000;
+  const bytes = Number(digits) * base ** (unit ? "kMGT".indexOf(unit[0]!) + 1 : 0);
+  if (digits === "" || !Number.isFinite(bytes))
+    throw new InvalidArgumentError(`"${text}" is no amount of memory, such as 80GB or 75GiB.`);
+  return bytes;
+}
+
+function count(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError(`"${text}" is no whole number above 0.`);
+  return Number(text);
 }
 
 async function deliver(
@@ -137,4 +205,24 @@ function modelTable({ title, device, times }: ModelBench): string {
     line("refresh", times.refresh, 1),
     line("delta", times.delta, times.delta.density),
   ])}${times.masks ? maskLines(times.masks) : ""}`;
+}
+
+function wholeTable({ title, device, layers, tokens, bytes, places, steps }: WholeModelBench): string {
+  const gigabytes = (value: number) => (value / 1e9).toFixed(2);
+  const dense = steps[0]?.seconds ?? 0;
+  const rows = steps.map(({ action, seconds, attentionDensity, transfers }) => [
+    action,
+    `${(attentionDensity * 100).toFixed(1)} %`,
+    seconds.toPrecision(4),
+    (dense / seconds).toFixed(2),
+    transfers ? gigabytes(transfers.bytes) : "",
+    transfers ? transfers.secondsWaited.toPrecision(3) : "",
+  ]);
+  return (
+    `${title}: ${layers} layers, ${tokens} tokens, random weights, on ${device}\n` +
+    `GB: ${gigabytes(bytes.held)} held of ${gigabytes(bytes.allowed)} allowed (weights ${gigabytes(bytes.weights)}, ` +
+    `caches ${gigabytes(bytes.plannedDevice)}), ${gigabytes(bytes.heldHost)} on the host\n` +
+    `attention caches: ${places.device} on the device, ${places.host} on the host\n` +
+    `${table([["step", "attention", "seconds", "x dense", "GB moved", "s waited"], ...rows])}`
+  );
 }

@@ -305,13 +305,13 @@ function loadDoubleBlock(
   width: number,
   headDim: number,
 ): DoubleBlock {
-  const mlp = (name: string) =>
-    new Mlp(
-      parameters,
-      parameters.linear(`${prefix}.${name}.net.0.proj`, width, MLP_RATIO * width),
-      parameters.linear(`${prefix}.${name}.net.2`, MLP_RATIO * width, width),
-      "geluTanh",
-    );
+  const mlp = (name: string) => {
+    const fc1 = parameters.linear(`${prefix}.${name}.net.0.proj`, width, MLP_RATIO * width);
+    const part = { columns: MLP_RATIO * width, isTransposed: true };
+    const [weight] = parameters.weightColumns(`${prefix}.${name}.net.2.weight`, width, [part]);
+    const bias = parameters.tensor(`${prefix}.${name}.net.2.bias`, [width]);
+    return new Mlp(parameters, fc1, { weight: weight!, bias }, "geluTanh");
+  };
   return {
     image: {
       modulation: parameters.linear(`${prefix}.norm1.linear`, width, 6 * width),
@@ -417,7 +417,10 @@ function loadSingleBlock(
   headDim: number,
 ): SingleBlock {
   const hidden = MLP_RATIO * width;
-  const out = parameters.linear(`${prefix}.proj_out`, width + hidden, width);
+  const [attentionOut, mlpOut] = parameters.weightColumns(`${prefix}.proj_out.weight`, width, [
+    { columns: width },
+    { columns: hidden, isTransposed: true },
+  ]);
   return {
     modulation: parameters.linear(`${prefix}.norm.linear`, width, 3 * width),
     projections: loadProjections(parameters, `${prefix}.attn`, width, headDim, {
@@ -427,11 +430,11 @@ function loadSingleBlock(
       normQ: "norm_q",
       normK: "norm_k",
     }),
-    attentionOut: { weight: out.weight.slice(1, 0, width), bias: null },
+    attentionOut: { weight: attentionOut!, bias: null },
     mlp: new Mlp(
       parameters,
       parameters.linear(`${prefix}.proj_mlp`, width, hidden),
-      { weight: out.weight.slice(1, width, width + hidden), bias: out.bias },
+      { weight: mlpOut!, bias: parameters.tensor(`${prefix}.proj_out.bias`, [width]) },
       "geluTanh",
     ),
   };

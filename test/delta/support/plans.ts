@@ -83,12 +83,16 @@ export function runBranches(
   return { outputs, reports };
 }
 
-/** Bytes of device memory that a run over these inputs keeps from step to step. */
+/**
+ * Bytes of device memory that a run over these inputs keeps from step to step.
+ * @param look called while the run lives
+ */
 export function heldBy(
   network: SmallNetwork,
   plan: Plan | ColumnPolicySettings,
   inputs: readonly Float32Array[],
   options: Partial<DeltaRunOptions> = {},
+  look = () => {},
 ): number {
   const { ops } = network;
   // A first run has temporaries and workspaces grow to what they need.
@@ -102,5 +106,6 @@ export function heldBy(
     run.endStep()[Symbol.dispose]();
   }
   ops.stream.synchronize();
+  look();
   return ops.memory.bytesInUse - before;
 }

@@ -40,9 +40,13 @@ export class SmallNetwork implements Disposable {
     this.#blocks = Array.from({ length: layers }, () => ({
       qkv: [linear(WIDTH, WIDTH), linear(WIDTH, WIDTH), linear(WIDTH, WIDTH)],
       crossQ: linear(WIDTH, WIDTH),
-      mlp: new Mlp(this.#parameters, linear(WIDTH, HIDDEN), linear(HIDDEN, WIDTH), "geluTanh"),
+      mlp: this.#mlp(linear(WIDTH, HIDDEN)),
     }));
     this.#text = this.#parameters.tensor("", [1, CROSS_KEYS, WIDTH]);
+  }
+
+  get parameterBytes(): number {
+    return this.#parameters.bytes;
   }
 
   get modules(): ModuleDescription[] {
@@ -95,6 +99,13 @@ export class SmallNetwork implements Disposable {
 
   [Symbol.dispose](): void {
     this.#parameters[Symbol.dispose]();
+  }
+
+  #mlp(fc1: Linear): Mlp {
+    const part = { columns: HIDDEN, isTransposed: true };
+    const [weight] = this.#parameters.weightColumns("", WIDTH, [part]);
+    const bias = this.#parameters.tensor("", [WIDTH]);
+    return new Mlp(this.#parameters, fc1, { weight: weight!, bias }, "geluTanh");
   }
 
   #run({ qkv, crossQ, mlp }: Block, layer: number, states: DeviceTensor, modules: Modules): void {
