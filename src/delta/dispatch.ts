@@ -138,15 +138,16 @@ export class Dispatch implements Modules {
   attention(layer: number, project: () => QueryKeyValue, scale: number, out: DeviceTensor): void {
     const { store, module } = this.#module(layer, "attention");
     const asked = this.#reuseOrAsked(store, module, out);
-    if (asked === "reuse") return;
-    const qkv = project();
-    checkAttention(module, qkv, out);
-    const ranges = asked === "dense" ? [] : this.#attentionRanges(store, module);
-    if (ranges.length === 0) {
-      this.#context.ops.attention(qkv, out, { scale });
-      this.#note(module, "dense");
-    } else this.#attentionDeltas(module, asked, ranges, { qkv, scale, out });
-    store.keep((kept) => this.#context.ops.copy(out, kept));
+    if (asked !== "reuse") {
+      const qkv = project();
+      checkAttention(module, qkv, out);
+      const ranges = asked === "dense" ? [] : this.#attentionRanges(store, module);
+      if (ranges.length === 0) {
+        this.#context.ops.attention(qkv, out, { scale });
+        this.#note(module, "dense");
+      } else this.#attentionDeltas(module, asked, ranges, { qkv, scale, out });
+      store.keep((kept) => this.#context.ops.copy(out, kept));
+    }
     this.#prefetchAfter(store);
   }
 
@@ -220,9 +221,8 @@ export class Dispatch implements Modules {
         cache: own.cache,
         forecast: settings.forecast,
       };
-      if (isDelta) {
-        cache.delta(part, scale, this.#sigma, partOut, cellSettings);
-      } else {
+      if (isDelta) cache.delta(part, scale, this.#sigma, partOut, cellSettings);
+      else {
         using predicted = this.#deltaAtRefresh(cache.isFilled, partOut, (into) =>
           cache.delta(part, scale, this.#sigma, into, cellSettings),
         );
