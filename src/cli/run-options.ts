@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { type Costs, readCosts } from "../delta/cost-model.ts";
 import { DEFAULT_POLICY, requestLimits } from "../pipeline/options.ts";
 import { decimalNumber, wholeNumber } from "./number-option.ts";
 
@@ -11,6 +12,7 @@ export interface RunArguments {
   readonly width?: number;
   readonly height?: number;
   readonly guidance?: number;
+  readonly costs?: string;
 }
 
 /** Adds the options that say what is to be made. */
@@ -36,5 +38,22 @@ export function withRunOptions(command: Command): Command {
       "--guidance <scale>",
       "how closely to follow the prompt; default: the model's own",
       decimalNumber(guidance.least, guidance.most),
-    );
+    )
+    .addOption(costsOption());
+}
+
+/** `--costs`, as all commands that run a model have it. */
+export function costsOption(): Option {
+  return new Option(
+    "--costs <file.json>",
+    "what deltas cost on this machine, as `tamias bench costs` measured it",
+  );
+}
+
+/**
+ * What `--costs` names, where it is given.
+ * @throws TamiasError `not_found` or `bad_input`
+ */
+export async function costsOf(path: string | undefined): Promise<Costs | undefined> {
+  return path === undefined ? undefined : readCosts(path);
 }

@@ -49,7 +49,8 @@ export class SignalMeter implements Disposable {
     for (const { norms, tell } of this.#measured.splice(0)) {
       const [change = 0, size = 0] = this.#ops.stream.read(norms, new Float32Array(2));
       norms[Symbol.dispose]();
-      tell(size === 0 ? Number(change !== 0) : change / size);
+      // Nothing to compare with: nothing is known to have stayed.
+      tell(size === 0 ? Number.POSITIVE_INFINITY : change / size);
     }
   }
 

@@ -1,5 +1,8 @@
 import { throwIfAborted } from "../../ffi/errors.ts";
 import { type DeviceTensor, type Event, type Stream, TamiasError } from "../../ffi/index.ts";
+import type { Costs } from "../delta/cost-model.ts";
+import type { Placement } from "../delta/cache-place.ts";
+import { type DeltaNeeds, deltaNeeds } from "../delta/needs.ts";
 import type { Plan, Policy, RunShape, StepAction } from "../delta/policy.ts";
 import { DeltaRun, type DensityReport, type StepReport } from "../delta/run.ts";
 import type { Conditioning, Family } from "../models/family.ts";
@@ -22,6 +25,10 @@ export interface Denoising {
   readonly seed: number;
   /** Ops of the mask stream, where there is one. */
   readonly maskOps?: Ops | undefined;
+  /** What deltas cost on this machine; default: the backend's shipped costs. */
+  readonly costs?: Costs | undefined;
+  /** Where what the run keeps is to lie; default: on the device. */
+  readonly place?: ((needs: DeltaNeeds) => Placement) | undefined;
   readonly recordColumns?: boolean;
   /** Whether a step's estimate of the finished latents is wanted. */
   wantsEstimate?(step: number): boolean;
@@ -94,7 +101,7 @@ class StepQueue implements Disposable {
   readonly #velocity: DeviceTensor;
 
   constructor(ops: Ops, run: Denoising) {
-    const { family, conditioning, policy, steps, latents, seed, recordColumns, maskOps } = run;
+    const { family, conditioning, policy, steps, latents, seed, recordColumns, maskOps, costs, place } = run;
     const { branches, text } = conditioning;
     const { shape } = latents;
     const [batch = 0, tokens = 0] = shape;
@@ -122,7 +129,10 @@ class StepQueue implements Disposable {
       this.#branches.length === 1
         ? this.#branches[0]!.velocity
         : owned.use(ops.memory.persistent(shape, "f32"));
-    this.#delta = owned.use(new DeltaRun(ops, plan, { ...runShape, seed, recordColumns, maskOps }));
+    const placement = place?.(deltaNeeds(plan, runShape, ops.stream.device.info(), costs));
+    this.#delta = owned.use(
+      new DeltaRun(ops, plan, { ...runShape, seed, recordColumns, maskOps, costs, placement }),
+    );
     this.#reader = owned.use(ops.stream.device.createStream());
     this.#owned = owned.move();
   }
@@ -137,12 +147,16 @@ class StepQueue implements Disposable {
     const { latents, conditioning, steps, wantsEstimate } = this.#run;
     const sigma = this.#schedule.sigmas[step]!;
     const timestep = this.#schedule.timesteps[step]!;
-    let action: StepAction = "skip";
+    const actions = this.#branches.map((_, index) => this.#plan.stepAction(step, index));
+    const action: StepAction = actions.includes("run") ? "run" : "skip";
     conditioning.branches.forEach((branch, index) => {
       const { velocity, extrapolation } = this.#branches[index]!;
-      if (this.#plan.stepAction(step, index) === "skip") return extrapolation!.extrapolate(sigma, velocity);
-      action = "run";
       const at = { step, sigma, branch: index };
+      if (actions[index] === "skip") {
+        extrapolation!.extrapolate(sigma, velocity);
+        if (action === "run") this.#delta.skip(at);
+        return;
+      }
       branch.forward(latents, { sigma, timestep }, this.#delta.modules(at), velocity);
       this.#delta.observeVelocity(at, velocity);
       extrapolation?.record(velocity, sigma);

@@ -1,5 +1,5 @@
 import type { Span } from "../../ffi/index.ts";
-import type { CellReport } from "../delta/run.ts";
+import type { CellReport, TransferReport } from "../delta/run.ts";
 import type { StepAction } from "../delta/policy.ts";
 import type { Grid } from "../models/family.ts";
 
@@ -57,6 +57,8 @@ export interface StepEvent {
   readonly cells: readonly CellReport[];
   /** Cells that had to wait for their mask; with `pipeline: "overlap"`. */
   readonly lateMasks?: number;
+  /** What moving caches between host and device took; where memory is short. */
+  readonly transfers?: TransferReport;
 }
 
 /** What ran when while denoising; with `trace`. */

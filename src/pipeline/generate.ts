@@ -1,5 +1,6 @@
 import { throwIfAborted } from "../../ffi/errors.ts";
 import type { DeviceTensor } from "../../ffi/index.ts";
+import type { Costs } from "../delta/cost-model.ts";
 import type { DensityReport } from "../delta/run.ts";
 import type { Family, Grid } from "../models/family.ts";
 import type { Ops } from "../nn/index.ts";
@@ -17,14 +18,16 @@ export interface Engine {
   readonly ops: Ops;
   /** Ops of the mask stream, where there is one. */
   readonly maskOps?: Ops | undefined;
+  /** What deltas cost on this machine; default: the backend's shipped costs. */
+  readonly costs?: Costs | undefined;
 }
 
 /** One picture: text, noise, denoising, decoding. */
 export async function* generate(
-  { family, ops, maskOps }: Engine,
+  { family, ops, maskOps, costs }: Engine,
   request: Request,
 ): AsyncGenerator<GenerateEvent, void, void> {
-  const { settings, notes, policy, wantsPreview, recordColumns, trace, signal, room } = request;
+  const { settings, notes, policy, wantsPreview, recordColumns, trace, signal, room, place } = request;
   const began = performance.now();
   throwIfAborted(signal);
   // At the end the device has back what only this run needed.
@@ -75,6 +78,8 @@ export async function* generate(
     latents,
     seed: settings.seed,
     maskOps,
+    costs,
+    place,
     recordColumns,
     wantsEstimate: wantsPreview,
     signal,

@@ -1,11 +1,12 @@
-import { Device } from "../../ffi/index.ts";
+import { Device, TamiasError } from "../../ffi/index.ts";
 import type { PictureSizes, RequestDefaults } from "../models/family.ts";
 import type { Settings } from "./events.ts";
+import { fit, type Room, roomOf } from "./fit.ts";
 import { findModel } from "./models.ts";
 import { type Needs, RunCounter } from "./needs.ts";
 import type { OpenOptions } from "./open.ts";
 import type { GenerateOptions } from "./options.ts";
-import { settleRequest } from "./request.ts";
+import { type Request, settleRequest } from "./request.ts";
 
 /** What a run would be, and need, on a device. */
 export interface Inspection {
@@ -19,8 +20,9 @@ export interface Inspection {
   readonly needs: Needs;
   /** Bytes of memory the device has free. */
   readonly bytesFree: number;
-  /** Whether it can run: as it is, or within what is free. */
   readonly fits: boolean;
+  /** Where it does not fit: what would. */
+  readonly advice?: string;
 }
 
 /**
@@ -28,16 +30,16 @@ export interface Inspection {
  * @throws TamiasError as `open` and `generate` do for what they find wrong before any work
  */
 export async function inspectRun(
-  { model, device: backend = "auto", index, threads }: Omit<OpenOptions, "pipeline">,
+  { model, device: backend = "auto", index, threads, costs }: Omit<OpenOptions, "pipeline">,
   options: GenerateOptions,
 ): Promise<Inspection> {
   const { name, family, folder, kind } = await findModel(model);
   const files = await kind.open(folder);
   using device = await Device.open({ backend, index, threads });
-  using counter = await RunCounter.open(device, files);
+  using counter = await RunCounter.open(device, files, costs);
   const { sizes, defaults } = counter.family;
-  const { settings, notes, ...request } = settleRequest(name, counter.family, options);
-  const needs = await counter.needs({ settings, notes, ...request });
+  const request = settleRequest(name, counter.family, options);
+  const needs = await counter.needs(request);
   const { bytesFree, name: deviceName } = device.info();
   return {
     model: name,
@@ -45,10 +47,22 @@ export async function inspectRun(
     device: deviceName,
     sizes,
     defaults,
-    settings,
-    notes,
+    settings: request.settings,
     needs,
     bytesFree,
-    fits: needs.most <= bytesFree,
+    ...(await verdictOf(counter, request, roomOf(device))),
   };
+}
+
+async function verdictOf(
+  counter: RunCounter,
+  request: Request,
+  room: Room,
+): Promise<Pick<Inspection, "notes" | "fits" | "advice">> {
+  try {
+    return { notes: (await fit(counter, request, room)).notes, fits: true };
+  } catch (error) {
+    if (!(error instanceof TamiasError) || error.code !== "does_not_fit") throw error;
+    return { notes: request.notes, fits: false, ...(error.hint ? { advice: error.hint } : {}) };
+  }
 }

@@ -1,4 +1,5 @@
 import type { Device } from "../../ffi/index.ts";
+import type { Costs } from "../delta/cost-model.ts";
 import type { Family, ModelFiles } from "../models/family.ts";
 import { DryRun } from "../nn/index.ts";
 import { generate } from "./generate.ts";
@@ -23,22 +24,25 @@ export class RunCounter implements Disposable {
   /** Bytes of the model's weights. */
   readonly weights: number;
   readonly #dry: DryRun;
+  readonly #costs: Costs | undefined;
   readonly #opened: DisposableStack;
 
   /**
    * @param device what the model is to run on
+   * @param costs as the runs will have them
    * @throws TamiasError as `ModelFiles.load` does
    */
-  static async open(device: Device, files: ModelFiles): Promise<RunCounter> {
+  static async open(device: Device, files: ModelFiles, costs?: Costs): Promise<RunCounter> {
     using opened = new DisposableStack();
     const dry = opened.use(new DryRun(device));
     const family = opened.use(await files.load(dry.ops));
     dry.ops.memory.trim();
-    return new RunCounter(dry, family, opened.move());
+    return new RunCounter(dry, family, costs, opened.move());
   }
 
-  private constructor(dry: DryRun, family: Family, opened: DisposableStack) {
+  private constructor(dry: DryRun, family: Family, costs: Costs | undefined, opened: DisposableStack) {
     this.#dry = dry;
+    this.#costs = costs;
     this.family = family;
     this.weights = dry.bytes;
     this.#opened = opened;
@@ -52,7 +56,8 @@ export class RunCounter implements Disposable {
     let phase: keyof typeof phases = "text";
     device.restart();
     const silent = { ...request, trace: false, signal: undefined };
-    for await (const event of generate({ family: this.family, ops: this.#dry.ops }, silent)) {
+    const engine = { family: this.family, ops: this.#dry.ops, costs: this.#costs };
+    for await (const event of generate(engine, silent)) {
       phases[phase] = Math.max(phases[phase], device.mostBytes);
       device.restart();
       const isLastStep = event.type === "step" && event.step + 1 === event.steps;

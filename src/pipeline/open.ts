@@ -1,8 +1,9 @@
 import { Device, TamiasError } from "../../ffi/index.ts";
+import type { Costs } from "../delta/cost-model.ts";
 import type { PictureSizes, RequestDefaults } from "../models/family.ts";
 import { Ops } from "../nn/index.ts";
 import type { GenerateEvent } from "./events.ts";
-import { fit, megabytes } from "./fit.ts";
+import { fit, megabytes, roomOf } from "./fit.ts";
 import { type Engine, generate } from "./generate.ts";
 import { openMaskStream } from "./mask-stream.ts";
 import { findModel } from "./models.ts";
@@ -25,6 +26,8 @@ export interface OpenOptions {
    * `serial`: in turn. The pictures are the same. Default: what measured faster on the device.
    */
   readonly pipeline?: "overlap" | "serial" | undefined;
+  /** What deltas cost on this machine, as `tamias bench costs` measures it; default: shipped ones of the backend. */
+  readonly costs?: Costs | undefined;
 }
 
 /** On the CPU both orders share the same cores. */
@@ -35,7 +38,7 @@ const defaultPipelines = { cpu: "serial", cuda: "serial" } as const;
  * @throws TamiasError `not_found`, `bad_weights`, `unsupported`, `out_of_memory` …
  */
 export async function open(options: OpenOptions): Promise<Tamias> {
-  const { model, device: backend = "auto", index, threads, pipeline: order } = options;
+  const { model, device: backend = "auto", index, threads, pipeline: order, costs } = options;
   if (typeof model !== "string" || model === "")
     throw new TamiasError("bad_input", "model: give the name of a model or the path of its folder.");
   if (!["auto", "cpu", "cuda"].includes(backend))
@@ -51,7 +54,7 @@ export async function open(options: OpenOptions): Promise<Tamias> {
     (order ?? defaultPipelines[device.backend]) === "overlap"
       ? opened.use(new Ops(opened.use(await openMaskStream(device))))
       : undefined;
-  const counter = opened.use(await RunCounter.open(device, files));
+  const counter = opened.use(await RunCounter.open(device, files, costs));
   const { bytesFree } = device.info();
   if (counter.weights > bytesFree)
     throw new TamiasError(
@@ -59,7 +62,7 @@ export async function open(options: OpenOptions): Promise<Tamias> {
       `${name} needs ${megabytes(counter.weights)} of memory for its weights alone; the device has ${megabytes(bytesFree)}.`,
     );
   const family = opened.use(await files.load(ops));
-  return new Tamias(name, device, { family, ops, maskOps }, counter, opened.move());
+  return new Tamias(name, device, { family, ops, maskOps, costs }, counter, opened.move());
 }
 
 /** An opened model on a device. */
@@ -111,8 +114,7 @@ export class Tamias implements AsyncDisposable {
   }
 
   async *#run(request: Request): AsyncGenerator<GenerateEvent, void, void> {
-    const { bytesFree, bytesAllocated } = this.#device.info();
-    yield* generate(this.#engine, await fit(this.#counter, request, bytesFree + bytesAllocated));
+    yield* generate(this.#engine, await fit(this.#counter, request, roomOf(this.#device)));
   }
 
   /** Ends the request that is running within one step, fails those that wait, then frees everything. */

@@ -1,4 +1,6 @@
 import { TamiasError } from "../../ffi/errors.ts";
+import type { Placement } from "../delta/cache-place.ts";
+import type { DeltaNeeds } from "../delta/needs.ts";
 import type { Policy } from "../delta/policy.ts";
 import { findPolicy } from "../delta/policies/index.ts";
 import type { Family } from "../models/family.ts";
@@ -18,6 +20,8 @@ export interface Request {
   readonly signal: AbortSignal | undefined;
   /** Bytes of the device that the run and its model may take; absent: what it likes. */
   readonly room?: number | undefined;
+  /** Where what the run keeps is to lie; absent: on the device. */
+  readonly place?: ((needs: DeltaNeeds) => Placement) | undefined;
 }
 
 /**

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Device, type TamiasError } from "../../ffi/index.ts";
 import { psnr } from "../../src/media/metrics.ts";
-import type { ResultEvent } from "../../src/pipeline/events.ts";
-import { fit } from "../../src/pipeline/fit.ts";
+import type { ResultEvent, StepEvent } from "../../src/pipeline/events.ts";
+import { fit, type Room } from "../../src/pipeline/fit.ts";
 import { generate } from "../../src/pipeline/generate.ts";
 import { findModel } from "../../src/pipeline/models.ts";
 import { RunCounter } from "../../src/pipeline/needs.ts";
@@ -40,13 +40,28 @@ function request(options: Partial<GenerateOptions>): Request {
   });
 }
 
+function roomFor(bytes: number): Room {
+  return { device: bytes, host: 0 };
+}
+
+interface Ran {
+  readonly denoising: number;
+  readonly decoding: number;
+  readonly steps: StepEvent[];
+  readonly result: ResultEvent;
+}
+
 /** Runs it, noting what the device holds at the end of each phase, before that is given back. */
-async function run(asked: Request): Promise<{ denoising: number; decoding: number; result: ResultEvent }> {
+async function run(asked: Request): Promise<Ran> {
   let denoising = 0;
+  const steps: StepEvent[] = [];
   for await (const event of generate({ family, ops }, asked)) {
     const { bytesAllocated } = device.info();
-    if (event.type === "step") denoising = Math.max(denoising, bytesAllocated);
-    if (event.type === "result") return { denoising, decoding: bytesAllocated, result: event };
+    if (event.type === "step") {
+      denoising = Math.max(denoising, bytesAllocated);
+      steps.push(event);
+    }
+    if (event.type === "result") return { denoising, decoding: bytesAllocated, steps, result: event };
   }
   throw new Error("no result");
 }
@@ -89,7 +104,7 @@ describe("a run keeps to its room", () => {
   test("one that fits goes as it is", async () => {
     const asked = request({});
     const { most } = await counter.needs(asked);
-    expect(await fit(counter, asked, most)).toBe(asked);
+    expect(await fit(counter, asked, roomFor(most))).toBe(asked);
   });
 
   test("decoding goes in bands where the whole does not fit: the same picture, in less memory", async () => {
@@ -98,7 +113,7 @@ describe("a run keeps to its room", () => {
     expect(needs.decoding).toBeGreaterThan(needs.denoising);
     const room = Math.round(0.85 * needs.decoding);
     expect(room).toBeGreaterThan(needs.denoising);
-    const fitted = await fit(counter, asked, room);
+    const fitted = await fit(counter, asked, roomFor(room));
     expect(fitted.room).toBe(room);
     const whole = await run(asked);
     const within = await run(fitted);
@@ -110,33 +125,59 @@ describe("a run keeps to its room", () => {
   test("what does not fit is refused by name, before any work, with what would", async () => {
     const asked = request({ width: 1024, height: 512, policy: "balanced" });
     const { most } = await counter.needs(request({ width: 512, height: 256, policy: "balanced" }));
-    const error = await fit(counter, asked, most).catch((thrown: unknown) => thrown);
+    const error = await fit(counter, asked, roomFor(most)).catch((thrown: unknown) => thrown);
     const { code, message, hint = "" } = error as TamiasError;
     expect(code).toBe("does_not_fit");
     expect(message).toMatch(/^1024 x 512 with the policy "balanced" needs \d+ MB .* has \d+ MB\.$/);
-    const [, width = "", height = ""] = /^What fits: (\d+) x (\d+)/.exec(hint) ?? [];
+    const [, width = "", height = ""] = /^The largest size that fits is (\d+) x (\d+)/.exec(hint) ?? [];
     const smaller = { width: Number(width), height: Number(height) };
     expect(smaller.width).toBeGreaterThanOrEqual(512);
     expect(Math.abs(smaller.width - 2 * smaller.height)).toBeLessThanOrEqual(8);
-    const fitted = await fit(counter, request({ ...smaller, policy: "balanced" }), most);
+    const fitted = await fit(counter, request({ ...smaller, policy: "balanced" }), roomFor(most));
     expect((await run(fitted)).denoising).toBeLessThanOrEqual(most);
     await expect(
-      fit(counter, request({ width: smaller.width + 16, height: smaller.height + 8 }), most),
+      fit(counter, request({ width: smaller.width + 16, height: smaller.height + 8 }), roomFor(most)),
     ).rejects.toMatchObject({ code: "does_not_fit" });
   });
 
   test("where nothing fits, it says so", async () => {
-    await expect(fit(counter, request({}), counter.weights)).rejects.toMatchObject({
+    await expect(fit(counter, request({}), roomFor(counter.weights))).rejects.toMatchObject({
       code: "does_not_fit",
       hint: expect.stringContaining("No size fits"),
     });
   });
 
-  test("a policy without caches is offered where it helps", async () => {
-    const { most } = await counter.needs(request({ policy: "exact" }));
-    const error = await fit(counter, request({ policy: "chipmunk" }), most).catch(
-      (thrown: unknown) => thrown,
-    );
-    expect(error).toMatchObject({ hint: expect.stringContaining('256 x 256 with the policy "exact"') });
+  test("what deltas keep is left out where there is no room for it, and the notes say so", async () => {
+    const asked = request({ policy: "chipmunk", steps: 3 });
+    const without = await counter.needs(request({ policy: "exact", steps: 3 }));
+    const room = roomFor(without.most + 12 * MEBIBYTE);
+    const fitted = await fit(counter, asked, room);
+    expect(fitted.notes).toEqual([
+      expect.stringMatching(/^Memory is short: .* modules run dense instead\.$/),
+    ]);
+    const { denoising, decoding, steps } = await run(fitted);
+    expect(Math.max(denoising, decoding)).toBeLessThanOrEqual(room.device);
+    const actions = (all: StepEvent[]) =>
+      new Set(all.flatMap(({ cells }) => cells.map(({ action }) => action)));
+    expect(actions(steps)).toContain("delta");
+    const whole = await run(asked);
+    const dense = (all: StepEvent[]) =>
+      all.flatMap(({ cells }) => cells).filter(({ action }) => action === "dense").length;
+    expect(dense(steps)).toBeGreaterThan(dense(whole.steps));
+  });
+
+  test("caches go to host memory before they are left out", async () => {
+    const keys = { kind: "topK", density: 0.2 } as const;
+    const policy = { attention: { select: keys, refresh: { from: 0, every: 3 } }, mlp: null };
+    const asked = request({ policy, steps: 3 });
+    const needs = await counter.needs(asked);
+    const room = { device: needs.denoising - 16 * MEBIBYTE, host: 2 ** 30 };
+    const fitted = await fit(counter, asked, room);
+    expect(fitted.notes).toEqual([expect.stringMatching(/and \d+ MB in host memory\.$/)]);
+    const within = await run(fitted);
+    expect(within.denoising).toBeLessThanOrEqual(room.device);
+    expect(within.steps.at(-1)!.transfers!.bytes).toBeGreaterThan(0);
+    // Where a cache lies changes no bit.
+    expect(within.result.rgb).toEqual((await run(asked)).result.rgb);
   });
 });

@@ -3,6 +3,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { TamiasError, throwIfAborted } from "../../ffi/errors.ts";
+import { costsSchema } from "../../src/delta/cost-model.ts";
 import { UNFINISHED_SUFFIX } from "../../src/media/atomic-write.ts";
 import { ensureFolderWritable } from "../../src/media/output-path.ts";
 import { badOptions } from "../../src/pipeline/options.ts";
@@ -30,6 +31,8 @@ const optionsSchema = z.strictObject({
   model: z.string().min(1).default("acorn-image"),
   device: z.enum(["auto", "cpu", "cuda"]).optional(),
   threads: z.int().min(1).max(4096).optional(),
+  /** What deltas cost on this machine, as `tamias bench costs` measures it. */
+  costs: costsSchema.optional(),
   pipeline: z.enum(["overlap", "serial"]).optional(),
   deadlines: deadlinesSchema.optional(),
   queue: z.string().optional(),
@@ -69,7 +72,7 @@ export interface BatchOptions extends Omit<ProcessOptions, "model" | "onProcess"
 export async function* runBatch({ jobs, ...rest }: BatchOptions): AsyncGenerator<BatchEvent, void, void> {
   const checked = optionsSchema.safeParse(rest);
   if (!checked.success) throw badOptions(checked.error);
-  const { out, model, device, threads, pipeline, deadlines, resume, strict, signal } = checked.data;
+  const { out, model, device, threads, costs, pipeline, deadlines, resume, strict, signal } = checked.data;
   const { queue: queueUrl, previewEvery } = checked.data;
   const workers = checked.data.workers ?? (queueUrl ? 0 : 1);
   if (!queueUrl && workers === 0)
@@ -107,7 +110,7 @@ export async function* runBatch({ jobs, ...rest }: BatchOptions): AsyncGenerator
     signal: stopped,
     tell,
   };
-  const open = { device, threads, pipeline, deadlines };
+  const open = { device, threads, costs, pipeline, deadlines };
   const work = queueUrl
     ? runOnServer({ ...shared, url: queueUrl, open, workers, previewEvery })
     : new Pool({ ...shared, open, size: Math.min(workers, waiting) }).run();

@@ -8,6 +8,7 @@ import { deviceOption } from "../device-option.ts";
 import { exitCode } from "../exit-code.ts";
 import { duration } from "../format.ts";
 import { wholeNumber } from "../number-option.ts";
+import { costsOf, costsOption } from "../run-options.ts";
 
 interface BatchArguments {
   readonly out: string;
@@ -17,6 +18,7 @@ interface BatchArguments {
   readonly device: NonNullable<OpenOptions["device"]>;
   readonly threads?: number;
   readonly resume?: boolean;
+  readonly costs?: string;
   readonly strict?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -41,6 +43,7 @@ export function batchCommand(context: CliContext, finish: (code: number) => void
     )
     .addOption(deviceOption())
     .option("--threads <number>", "CPU threads of each worker; default: all cores", wholeNumber(1, 1024))
+    .addOption(costsOption())
     .option("--resume", "go on with the batch in the folder")
     .option("--strict", "stop at the first bad line or picture that fails")
     .option("--json", "print one JSON object on standard output")
@@ -52,7 +55,7 @@ export function batchCommand(context: CliContext, finish: (code: number) => void
 
 async function batch(
   jobs: string,
-  { json, quiet, ...options }: BatchArguments,
+  { json, quiet, costs, ...options }: BatchArguments,
   { stdout, stderr, signal }: CliContext,
 ): Promise<number> {
   const { runBatch } = await import("../../../workers/batch/run-batch.ts");
@@ -60,7 +63,7 @@ async function batch(
   {
     using reporter = new BatchReporter(stderr, quiet === true);
     try {
-      for await (const event of runBatch({ jobs, ...options, signal })) {
+      for await (const event of runBatch({ jobs, ...options, costs: await costsOf(costs), signal })) {
         reporter.tell(event);
         if (event.type === "end") end = event;
       }

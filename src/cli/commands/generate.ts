@@ -16,7 +16,7 @@ import { wholeNumber } from "../number-option.ts";
 import { checkOutputs, Outputs, type OutputPaths } from "../outputs.ts";
 import { readPolicy } from "../policy-option.ts";
 import { makeProgress, type Progress } from "../progress.ts";
-import { type RunArguments, withRunOptions } from "../run-options.ts";
+import { costsOf, type RunArguments, withRunOptions } from "../run-options.ts";
 import { untilAborted } from "../../pipeline/until-aborted.ts";
 
 interface GenerateArguments extends OutputPaths, RunArguments {
@@ -94,8 +94,9 @@ async function generate(prompt: string, options: GenerateArguments, context: Cli
   progress.phase(`loading ${model.name}`);
   const began = performance.now();
   const { device, threads, pipeline } = options;
+  const costs = await costsOf(options.costs);
   await using tamias = await untilAborted(
-    context.engine.open({ model: options.model, device, threads, pipeline }),
+    context.engine.open({ model: options.model, device, threads, pipeline, costs }),
     signal,
   );
   const loadSeconds = (performance.now() - began) / 1000;
@@ -128,10 +129,11 @@ async function generate(prompt: string, options: GenerateArguments, context: Cli
 /** Says what a run would be and need. It fails where the run would. */
 async function dryRun(
   request: GenerateOptions,
-  { model, device, threads, json }: GenerateArguments,
+  { model, device, threads, costs, json }: GenerateArguments,
   { engine, stdout, stderr, signal }: CliContext,
 ): Promise<number> {
-  const inspection = await untilAborted(engine.inspectRun({ model, device, threads }, request), signal);
+  const options = { model, device, threads, costs: await costsOf(costs) };
+  const inspection = await untilAborted(engine.inspectRun(options, request), signal);
   for (const note of inspection.notes) stderr.write(`note: ${note}\n`);
   stdout.write(json ? `${JSON.stringify(inspection, null, 2)}\n` : needsReport(inspection));
   return inspection.fits ? exitCode.done : exitCode.failed;

@@ -9,7 +9,7 @@ import { table } from "../format.ts";
 import { readVocabulary } from "../../pipeline/known-words.ts";
 import { needsReport } from "../needs-report.ts";
 import { readPolicy } from "../policy-option.ts";
-import { type RunArguments, withRunOptions } from "../run-options.ts";
+import { costsOf, type RunArguments, withRunOptions } from "../run-options.ts";
 
 interface ModelsArguments {
   readonly json?: boolean;
@@ -50,13 +50,16 @@ const ANY_PROMPT = "anything";
 
 async function inspectModel(
   name: string,
-  { device, json, size, width = size, height = size, policy: asked, ...run }: InspectArguments,
+  { device, json, costs, size, width = size, height = size, policy: asked, ...run }: InspectArguments,
   context: CliContext,
 ): Promise<number> {
   const { policy } = await readPolicy(asked);
   const { steps, seed, guidance } = run;
   const request = { prompt: ANY_PROMPT, width, height, steps, seed, guidance, policy };
-  const inspection = await context.engine.inspectRun({ model: name, device }, request);
+  const inspection = await context.engine.inspectRun(
+    { model: name, device, costs: await costsOf(costs) },
+    request,
+  );
   if (json) {
     context.stdout.write(`${JSON.stringify(inspection, null, 2)}\n`);
     return exitCode.done;

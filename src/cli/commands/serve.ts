@@ -12,6 +12,7 @@ import { deviceOption } from "../device-option.ts";
 import { exitCode } from "../exit-code.ts";
 import { duration } from "../format.ts";
 import { decimalNumber, wholeNumber } from "../number-option.ts";
+import { costsOf, costsOption } from "../run-options.ts";
 import { textLogger } from "../text-log.ts";
 import { untilAborted } from "../../pipeline/until-aborted.ts";
 
@@ -27,6 +28,7 @@ interface ServeArguments {
   readonly jobsPerKey?: number;
   readonly maxSteps: number;
   readonly maxSize: number;
+  readonly costs?: string;
   readonly drain: number;
   readonly stop: number;
   readonly hang: number;
@@ -45,6 +47,7 @@ export function serveCommand(context: CliContext, finish: (code: number) => void
     )
     .addOption(deviceOption())
     .option("--threads <number>", "CPU threads; default: all cores", wholeNumber(1, 1024))
+    .addOption(costsOption())
     .addOption(new Option("--host <address>", "where to listen; 0.0.0.0 for everybody").default("127.0.0.1"))
     .addOption(
       new Option("-p, --port <number>", "0 takes any free port")
@@ -85,6 +88,7 @@ async function serve(options: ServeArguments, context: CliContext): Promise<numb
   const { model, device, threads, host, port } = options;
   const { signal, stdout, stderr } = context;
   const settings = await settingsOf(options);
+  const costs = await costsOf(options.costs);
   const entry = await findModel(model);
   const vocabulary = await readVocabulary(entry.folder);
   // Imported when needed, so that other commands start without the server.
@@ -99,6 +103,7 @@ async function serve(options: ServeArguments, context: CliContext): Promise<numb
       model,
       device,
       threads,
+      costs,
       deadlines: { stop: options.stop, step: options.hang },
       onProcess: (event) => logProcess(log, event),
     }),

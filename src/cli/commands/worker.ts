@@ -5,12 +5,14 @@ import { deviceOption } from "../device-option.ts";
 import { exitCode } from "../exit-code.ts";
 import { duration } from "../format.ts";
 import { wholeNumber } from "../number-option.ts";
+import { costsOf, costsOption } from "../run-options.ts";
 
 interface WorkerArguments {
   readonly queue: string;
   readonly workers: number;
   readonly device: NonNullable<OpenOptions["device"]>;
   readonly threads?: number;
+  readonly costs?: string;
   readonly quiet?: boolean;
 }
 
@@ -26,12 +28,13 @@ export function workerCommand(context: CliContext, finish: (code: number) => voi
       "CPU threads of each worker, where a batch asks for none; default: all cores",
       wholeNumber(1, 1024),
     )
+    .addOption(costsOption())
     .option("-q, --quiet", "no progress")
     .action(async (options: WorkerArguments) => finish(await serve(options, context)));
 }
 
 async function serve(
-  { queue, workers, device, threads, quiet }: WorkerArguments,
+  { queue, workers, device, threads, costs, quiet }: WorkerArguments,
   { stderr, signal }: CliContext,
 ): Promise<number> {
   const [{ QueueServer }, { serveQueue }] = await Promise.all([
@@ -48,7 +51,7 @@ async function serve(
   say(`${workers} at work for ${new URL(queue).host}; Ctrl-C stops`);
   await serveQueue(
     server,
-    { device, threads },
+    { device, threads, costs: await costsOf(costs) },
     {
       workers,
       signal,
