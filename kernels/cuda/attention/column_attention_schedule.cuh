@@ -8,9 +8,7 @@
 
 #include <cstdint>
 
-#include "../common/ptx_sm90.cuh"
-
-namespace tamias::sm90 {
+namespace tamias::column_attention {
 
 struct alignas(16) ColumnItem {
   int32_t list;  // of the mask; -1: all keys in order
@@ -171,4 +169,4 @@ __global__ void __launch_bounds__(kScheduleThreads) schedule_columns(const Colum
   }
 }
 
-}  // namespace tamias::sm90
+}  // namespace tamias::column_attention

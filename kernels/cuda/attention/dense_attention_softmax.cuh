@@ -6,6 +6,7 @@
 
 #include "../common/ptx_sm90.cuh"
 #include "dense_attention_tile.cuh"
+#include "quad.cuh"
 
 namespace tamias::dense_attention {
 
@@ -14,16 +15,6 @@ constexpr float kLn2 = 0.69314718055994531f;
 
 // Whether a row's reference was near enough: P neither overflowed nor vanished.
 __device__ __forceinline__ bool in_range(float total) { return total > 0x1p-80f && total < 0x1p+80f; }
-
-__device__ __forceinline__ float quad_max(float x) {
-  x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
-  return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
-}
-
-__device__ __forceinline__ float quad_sum(float x) {
-  x += __shfl_xor_sync(~0u, x, 1);
-  return x + __shfl_xor_sync(~0u, x, 2);
-}
 
 // Logits of keys from `valid` on leave the softmax.
 template <int N>

@@ -39,7 +39,7 @@ export class Bench implements Disposable {
 
   /** A number of neighbouring queries or tokens that this backend can treat as one group. */
   group(): number {
-    if (this.device.backend === "cuda") return this.device.info().queryGroup;
+    if (this.device.backend === "cuda" && this.random.chance(0.5)) return this.device.info().queryGroup;
     return this.random.pick([1, 2, 7, 16, 33, 64, 128, 192, this.random.integer(1, 200)]);
   }
 

@@ -1,4 +1,5 @@
-import type { DType } from "../../../ffi/index.ts";
+import type { DeviceTensor, DType, Stream } from "../../../ffi/index.ts";
+import { Values } from "./values.ts";
 
 /** Elements of a tensor as they lie in memory. */
 export type Storage = Float32Array | Uint16Array | Int8Array | Uint8Array | Int32Array;
@@ -107,6 +108,12 @@ export function encoded(dtype: DType, values: ArrayLike<number>): Storage {
   const storage = codecs[dtype].allocate(values.length);
   for (let index = 0; index < values.length; index++) storeAt(dtype, storage, index, values[index] ?? NaN);
   return storage;
+}
+
+/** The values of a contiguous tensor. */
+export function readTensor(stream: Stream, tensor: DeviceTensor): Values {
+  const storage = stream.read(tensor, codecs[tensor.dtype].allocate(tensor.elements));
+  return new Values(tensor.shape).map((_, at) => loadAt(tensor.dtype, storage, at));
 }
 
 /** Whether two elements have the same bits (a NaN equals itself). */

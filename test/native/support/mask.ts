@@ -80,6 +80,17 @@ export class Mask {
   }
 }
 
+/** Lists of every length that kernels tell apart: none, one, about a tile of 128, more than 1,024, all. */
+export function raggedLists({ random }: Bench, { batch, lists, groups, columns }: MaskShape): Chosen[] {
+  const lengths = [0, 1, 31, 32, 33, 127, 128, 129, 192, 255, 300, 1024, 1025, 1150].filter(
+    (k) => k <= columns,
+  );
+  return Array.from({ length: batch * lists * groups }, (): Chosen => {
+    if (random.chance(0.05)) return "all";
+    return random.subset(random.chance(0.3) ? random.integer(0, columns) : random.pick(lengths), columns);
+  });
+}
+
 /** The lists a selection wrote, in the order of [batch, lists, groups]. */
 export function readMask(indices: Operand, counts: Operand): Chosen[] {
   const written = indices.read();
