@@ -166,13 +166,18 @@ export class Device implements Disposable {
     return { [Symbol.dispose]: () => this.#shortageHandlers.delete(free) };
   }
 
+  /** Has everything freed that can be spared. */
+  spare(): void {
+    for (const free of this.#shortageHandlers) free();
+  }
+
   /** Makes a call that takes device memory; where that fails for lack of it, once more after `onShortage`. */
   orAfterShortage(take: () => void): void {
     try {
       take();
     } catch (error) {
       if (!(error instanceof TamiasError) || error.code !== "out_of_memory") throw error;
-      for (const free of this.#shortageHandlers) free();
+      this.spare();
       take();
     }
   }

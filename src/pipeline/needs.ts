@@ -54,6 +54,8 @@ export class RunCounter implements Disposable {
     const { device } = this.#dry.memory;
     const phases = { text: weights, denoising: weights, decoding: weights };
     let phase: keyof typeof phases = "text";
+    // Nothing is kept from runs counted before, such as their text states.
+    this.#dry.ops.stream.device.spare();
     device.restart();
     const silent = { ...request, trace: false, signal: undefined };
     const engine = { family: this.family, ops: this.#dry.ops, costs: this.#costs };

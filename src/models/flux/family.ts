@@ -20,6 +20,7 @@ import type {
 import type { Golden } from "../shared/golden.ts";
 import { ClipTextModel } from "../text/clip.ts";
 import { T5Encoder } from "../text/t5.ts";
+import { TextStates } from "../text/text-states.ts";
 import { TextTokenizer } from "../text/tokenizer.ts";
 import { FluxConditioning } from "./conditioning.ts";
 import { goldenParts, goldenRun } from "./golden.ts";
@@ -53,6 +54,8 @@ interface Parts {
 }
 
 interface TextParts {
+  /** Of the latest prompts. */
+  readonly states: TextStates<"context" | "pooled">;
   readonly clip: ClipTextModel;
   readonly t5: T5Encoder;
   readonly clipTokenizer: TextTokenizer;
@@ -70,6 +73,7 @@ class FluxFamily implements Family {
     const parts: Parts = {
       text: text && {
         ...text,
+        states: loading.use(new TextStates(ops.stream.device)),
         clip: loading.use(ClipTextModel.load(ops, text.clip)),
         t5: loading.use(T5Encoder.load(ops, text.t5)),
       },
@@ -132,14 +136,8 @@ class FluxFamily implements Family {
         "unsupported",
         "This model was loaded without its text encoders: it takes no prompt.",
       );
-    using states = new DisposableStack();
-    const { clip, t5, clipTokenizer, t5Tokenizer } = encoders;
-    const textTokens = Math.min(t5Tokenizer.maxLength ?? MAX_TEXT_TOKENS, MAX_TEXT_TOKENS);
-    const context = states.use(t5.encode([t5Tokenizer.encode(prompt, textTokens)]));
-    const { lastHiddenState, pooled } = clip.encode([clipTokenizer.encode(prompt, CLIP_TOKENS)]);
-    states.use(lastHiddenState);
-    states.use(pooled);
-    const text = { context, pooled, guidance, owner: states.move() };
+    const lease = encoders.states.take(prompt, () => encode(encoders, prompt));
+    const text = { ...lease.states, guidance, owner: lease };
     return new FluxConditioning(this.#ops, this.#parts.transformer, text, layout);
   }
 
@@ -177,4 +175,18 @@ async function openTextFiles(folder: string) {
     TextTokenizer.open(join(folder, "tokenizer_2")),
   ]);
   return { clip, t5, clipTokenizer, t5Tokenizer };
+}
+
+/** T5's states [1, textTokens, jointDim] and CLIP's pooled state [1, pooledDim] of a prompt. */
+function encode(
+  { clip, t5, clipTokenizer, t5Tokenizer }: TextParts,
+  prompt: string,
+): Record<"context" | "pooled", DeviceTensor> {
+  const textTokens = Math.min(t5Tokenizer.maxLength ?? MAX_TEXT_TOKENS, MAX_TEXT_TOKENS);
+  using made = new DisposableStack();
+  const context = made.use(t5.encode([t5Tokenizer.encode(prompt, textTokens)]));
+  const { lastHiddenState, pooled } = clip.encode([clipTokenizer.encode(prompt, CLIP_TOKENS)]);
+  lastHiddenState[Symbol.dispose]();
+  made.move();
+  return { context, pooled };
 }
