@@ -19,7 +19,7 @@ constexpr uint64_t kHugePage = uint64_t{2} << 20;
 constexpr uint64_t kLarge = 2 * kHugePage;           // worth whole huge pages, and a look at what is free
 constexpr uint64_t kLeastMapped = uint64_t{1} << 20;  // mapped apart from the heap, which would keep what is freed
 constexpr uint64_t kLargest = uint64_t{1} << 46;
-constexpr uint64_t kSpare = uint64_t{64} << 20;  // left to the rest of the process
+constexpr uint64_t kSpare = uint64_t{32} << 20;  // left to the rest of the process
 
 // Of this process alone, touched and in memory.
 uint64_t resident_bytes() {
@@ -29,12 +29,6 @@ uint64_t resident_bytes() {
   const int found = std::fscanf(file, "%llu %llu %llu", &whole, &resident, &shared);
   std::fclose(file);
   return found == 3 && resident > shared ? (resident - shared) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
-}
-
-bool can_give(uint64_t bytes, uint64_t promised) {
-  const uint64_t resident = resident_bytes();
-  const uint64_t untouched = promised > resident ? promised - resident : 0;
-  return bytes + untouched + kSpare <= host_memory().available;
 }
 
 uint64_t round_up(uint64_t bytes, uint64_t unit) { return (bytes + unit - 1) / unit * unit; }
@@ -75,10 +69,17 @@ HostMemory host_memory(const std::string& root) {
   return memory;
 }
 
+uint64_t allocatable_bytes(uint64_t promised) {
+  const uint64_t resident = resident_bytes();
+  const uint64_t untouched = promised > resident ? promised - resident : 0;
+  const uint64_t available = host_memory().available;
+  return available - std::min(available, untouched + kSpare);
+}
+
 void* allocate_aligned(uint64_t bytes, uint64_t promised) {
   if (bytes == 0) bytes = 1;
   if (bytes > kLargest) return nullptr;
-  if (bytes >= kLarge && !can_give(bytes, promised)) return nullptr;
+  if (bytes >= kLarge && bytes > allocatable_bytes(promised)) return nullptr;
   return bytes < kLeastMapped ? allocate_small(bytes) : map_pages(bytes);
 }
 

@@ -16,8 +16,11 @@ struct HostMemory {
 // `root`: a folder with another machine's proc and sys, for tests.
 HostMemory host_memory(const std::string& root = "");
 
-// Uninitialised, 256-byte aligned; null where the host has too little. The kernel promises memory it does not have, and
+// What may be allocated yet: some is left to the rest of the process. The kernel promises memory it does not have, and
 // ends processes when it is touched: `promised` bytes that the caller holds already are counted as used, touched or not.
+uint64_t allocatable_bytes(uint64_t promised);
+
+// Uninitialised, 256-byte aligned; null where no more may be allocated.
 void* allocate_aligned(uint64_t bytes, uint64_t promised);
 // What is freed goes back to the system at once, unless it is small.
 void free_aligned(void* memory, uint64_t bytes);  // as many as were asked for

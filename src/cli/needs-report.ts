@@ -2,7 +2,7 @@ import type { Inspection } from "../pipeline/inspect.ts";
 import { table } from "./format.ts";
 
 /** What a run would need of a device's memory, for people. */
-export function needsReport({ device, settings, needs, bytesFree, fits, advice = "" }: Inspection): string {
+export function needsReport({ device, settings, needs, room, fits, advice = "" }: Inspection): string {
   const { width, height, steps, policy } = settings;
   const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`.padStart(10);
   const rows = [
@@ -10,7 +10,7 @@ export function needsReport({ device, settings, needs, bytesFree, fits, advice =
     ["encoding text", megabytes(needs.text)],
     ["denoising", megabytes(needs.denoising)],
     ["decoding", megabytes(needs.decoding)],
-    ["free now", megabytes(bytesFree)],
+    ["what there is", megabytes(room)],
   ];
   const verdict = fits ? "It fits." : `It does not fit. ${advice}`;
   return `${width} x ${height}, ${steps} steps, policy ${policy}, on ${device}: memory at most, weights included\n${table(rows)}${verdict}\n`;

@@ -152,7 +152,7 @@ export class MlpCache implements Disposable {
     this.#job = work.start([x], (side) => {
       using tokenMeans = side.memory.temporary([batch, groups, width], "f32");
       side.blockMeans(x, group, tokenMeans);
-      // The first layer is linear: its mean pre-activation is the layer applied to the mean token.
+      // fc1 is linear: its mean pre-activation is fc1 of the mean token.
       using typedMeans = side.memory.temporary([batch, groups, width]);
       side.copy(tokenMeans, typedMeans);
       using now = side.memory.temporary([batch, groups, columns], "f32");

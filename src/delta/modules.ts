@@ -4,7 +4,7 @@ import type { Mlp, Ops, QueryKeyValue } from "../nn/index.ts";
 /**
  * The modules a transformer is made of, as a network asks for them. A network does not know whether they run dense,
  * column-sparse or from a cache. What it hands over (q, k, v, x, and attention's out) it may dispose at once but must not
- * overwrite: a second stream may read it for a while.
+ * overwrite: the mask stream may read it for a while.
  */
 export interface Modules {
   /**

@@ -67,7 +67,7 @@ export interface TraceEvent {
   /** Where the spans' device times count from, in milliseconds since 1970. */
   readonly origin: number;
   readonly compute: readonly Span[];
-  /** The second stream's; empty with `pipeline: "serial"`. */
+  /** The mask stream's; empty with `pipeline: "serial"`. */
   readonly masks: readonly Span[];
 }
 

@@ -18,14 +18,19 @@ export interface Room {
   readonly host: number;
 }
 
-/** Host memory that is left to everything else. */
-const HOST_SPARE = 0.5;
+/** What runs take besides what is counted: this program's own memory on a CPU, the libraries' on a GPU. */
+const besides = { cpu: 64 * 2 ** 20, cuda: 512 * 2 ** 20 } as const;
+/** Share of the free host memory that caches may pin. */
+const HOST_SHARE = 0.5;
 
 /** What a device has for a run now, with all that its process holds already. */
 export function roomOf(device: Device): Room {
   const { backend, bytesFree, bytesAllocated } = device.info();
-  // On the CPU the host's memory is the device's.
-  return { device: bytesFree + bytesAllocated, host: backend === "cpu" ? 0 : HOST_SPARE * freemem() };
+  return {
+    device: bytesFree + bytesAllocated - besides[backend],
+    // On the CPU the host's memory is the device's.
+    host: backend === "cpu" ? 0 : HOST_SHARE * freemem(),
+  };
 }
 
 /**

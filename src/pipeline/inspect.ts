@@ -18,8 +18,8 @@ export interface Inspection {
   readonly settings: Settings;
   readonly notes: readonly string[];
   readonly needs: Needs;
-  /** Bytes of memory the device has free. */
-  readonly bytesFree: number;
+  /** Bytes of the device that a run with its model may take. */
+  readonly room: number;
   readonly fits: boolean;
   /** Where it does not fit: what would. */
   readonly advice?: string;
@@ -40,17 +40,17 @@ export async function inspectRun(
   const { sizes, defaults } = counter.family;
   const request = settleRequest(name, counter.family, options);
   const needs = await counter.needs(request);
-  const { bytesFree, name: deviceName } = device.info();
+  const room = roomOf(device);
   return {
     model: name,
     family,
-    device: deviceName,
+    device: device.info().name,
     sizes,
     defaults,
     settings: request.settings,
     needs,
-    bytesFree,
-    ...(await verdictOf(counter, request, roomOf(device))),
+    room: room.device,
+    ...(await verdictOf(counter, request, room)),
   };
 }
 

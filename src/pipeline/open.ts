@@ -22,7 +22,7 @@ export interface OpenOptions {
   /** CPU threads; default: all cores. */
   readonly threads?: number | undefined;
   /**
-   * `overlap`: masks are chosen and caches made on a second stream, the mask stream, by a Worker, beside the denoising;
+   * `overlap`: masks are chosen and caches made on a stream of their own, the mask stream, by a Worker;
    * `serial`: in turn. The pictures are the same. Default: what measured faster on the device.
    */
   readonly pipeline?: "overlap" | "serial" | undefined;
@@ -55,11 +55,11 @@ export async function open(options: OpenOptions): Promise<Tamias> {
       ? opened.use(new Ops(opened.use(await openMaskStream(device))))
       : undefined;
   const counter = opened.use(await RunCounter.open(device, files, costs));
-  const { bytesFree } = device.info();
-  if (counter.weights > bytesFree)
+  const room = roomOf(device).device;
+  if (counter.weights > room)
     throw new TamiasError(
       "does_not_fit",
-      `${name} needs ${megabytes(counter.weights)} of memory for its weights alone; the device has ${megabytes(bytesFree)}.`,
+      `${name} needs ${megabytes(counter.weights)} of memory for its weights alone; the device has ${megabytes(Math.max(0, room))}.`,
     );
   const family = opened.use(await files.load(ops));
   return new Tamias(name, device, { family, ops, maskOps, costs }, counter, opened.move());

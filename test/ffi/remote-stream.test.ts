@@ -9,7 +9,7 @@ test("a stream of another thread computes what one of this thread computes, in t
   using main = device.createStream();
   using side = await RemoteStream.open(device, worker);
   using mainOps = new Ops(main);
-  using sideOps = new Ops(side);
+  using maskOps = new Ops(side);
   using x = mainOps.memory.persistent([64], "f32");
   using y = mainOps.memory.persistent([64], "f32");
   using ready = device.createEvent();
@@ -19,7 +19,7 @@ test("a stream of another thread computes what one of this thread computes, in t
     main.write(x, new Float32Array(64).fill(round));
     ready.record(main);
     side.waitFor(ready);
-    sideOps.combine(2, x, 1, x, y);
+    maskOps.combine(2, x, 1, x, y);
     side.mark(done);
     side.untilIssued(side.position);
     main.waitFor(done);
@@ -27,7 +27,7 @@ test("a stream of another thread computes what one of this thread computes, in t
     if (round % 100 === 0) expect(main.read(x, new Float32Array(64))[63]).toBe(6 * round);
   }
   main.synchronize();
-  for (let round = 0; round < 2000; round++) sideOps.combine(1, x, 1 / 1024, x, y);
+  for (let round = 0; round < 2000; round++) maskOps.combine(1, x, 1 / 1024, x, y);
   expect(side.read(y, new Float32Array(64))[0]).toBeCloseTo(6 * 799 * (1 + 1 / 1024), 2);
 });
 

@@ -31,11 +31,11 @@ Device::~Device() {
 }
 
 void* Device::allocate_memory(uint64_t bytes, const char* purpose) const {
-  const uint64_t promised = allocations_.bytes(Place::device) + allocations_.bytes(Place::host) + workspace_bytes();
-  void* memory = allocate_aligned(bytes, promised);
+  const uint64_t held = bytes_held();
+  void* memory = allocate_aligned(bytes, held);
   if (memory) return memory;
   fail(TAMIAS_OUT_OF_MEMORY, "%llu bytes %s, %llu free beside %llu in use", (unsigned long long)bytes, purpose,
-       (unsigned long long)host_memory().available, (unsigned long long)promised);
+       (unsigned long long)allocatable_bytes(held), (unsigned long long)held);
 }
 
 uint64_t Device::allocate(uint64_t bytes, Place place) {
@@ -54,6 +54,10 @@ void Device::release(uint64_t address) {
   const uint64_t bytes = allocations_.remove(address).bytes;
   for (const auto& stream : owned_.streams()) stream->wait();
   free_aligned(reinterpret_cast<void*>(address), bytes);
+}
+
+uint64_t Device::bytes_held() const {
+  return allocations_.bytes(Place::device) + allocations_.bytes(Place::host) + workspace_bytes();
 }
 
 uint64_t Device::workspace_bytes() const {
@@ -117,7 +121,7 @@ extern "C" int32_t tamias_device_info_get(uint64_t device, tamias_device_info* i
     info->query_group = TAMIAS_QUERY_GROUP;
     info->token_group = TAMIAS_TOKEN_GROUP;
     info->bytes_total = memory.total;
-    info->bytes_free = memory.available;
+    info->bytes_free = allocatable_bytes(asked->bytes_held());
     info->bytes_allocated = asked->allocations().bytes(Place::device) + asked->workspace_bytes();
     info->host_bytes_allocated = asked->allocations().bytes(Place::host);
     std::snprintf(info->name, sizeof info->name, "CPU, %s", isa_name(asked->isa()));

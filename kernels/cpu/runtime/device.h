@@ -28,6 +28,9 @@ class Device {
 
   uint64_t workspace_bytes() const;
 
+  // Memory and workspaces, wherever they lie.
+  uint64_t bytes_held() const;
+
   void close();    // runs what is queued, then ends the streams
   void abandon();  // the process is ending
 

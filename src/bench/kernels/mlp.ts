@@ -91,8 +91,8 @@ export function benchMlp(ops: Ops, random: RandomTensors, shape: MlpShape): Kern
         flops: flops * density,
         error: errorOfDelta(ops, { x, w1, b1, w2t, slabs, cached, group, mask, delta }),
       }),
-      row("MLP, delta first layer", label, { density, seconds: firstSeconds, flops: (flops / 2) * density }),
-      row("MLP, delta second layer", label, {
+      row("MLP, delta fc1", label, { density, seconds: firstSeconds, flops: (flops / 2) * density }),
+      row("MLP, delta fc2", label, {
         density,
         seconds: secondSeconds,
         flops: (flops / 2) * density,

@@ -20,11 +20,11 @@ export interface StepTimes {
     readonly attentionDensity: number;
     readonly mlpDensity: number;
   };
-  /** What a second stream did, where there is one. */
+  /** What the mask stream did, where there is one. */
   readonly masks?: { readonly refresh: MaskTimes; readonly delta: MaskTimes };
 }
 
-/** Work of the second stream in one step. */
+/** Work of the mask stream in one step. */
 export interface MaskTimes {
   readonly seconds: number;
   /** The share of it during which the first stream worked too. */

@@ -69,7 +69,7 @@ export async function benchWanShaped(
         ops.layerNorm(states, normed, EPSILON);
         using textKeys = ops.memory.temporary(text.shape);
         using textValues = ops.memory.temporary(text.shape);
-        // What a module was given is not overwritten: a second stream may still read it.
+        // What a module was given is not overwritten: the mask stream may still read it.
         using textQueries = ops.memory.temporary(states.shape);
         ops.linear(normed, crossQ, textQueries);
         ops.rmsNorm(textQueries, norm, EPSILON, textQueries);
