@@ -406,7 +406,7 @@ export class Ops implements Disposable {
 
   // ---- column-sparse MLP
 
-  /** Dense first layer into neuron-major slabs [batch, groups, hidden, group], with pre-activation means. */
+  /** Dense fc1 into neuron-major slabs [batch, groups, hidden, group], with pre-activation means. */
   mlpRefreshFc1(
     x: DeviceTensor,
     fc1: Linear,
@@ -425,7 +425,7 @@ export class Ops implements Disposable {
     );
   }
 
-  /** Dense second layer from slabs; w2t: [hidden, out]. */
+  /** Dense fc2 from slabs; w2t: [hidden, out]. */
   mlpRefreshFc2(slabs: DeviceTensor, w2t: DeviceTensor, bias: DeviceTensor | null, out: DeviceTensor): void {
     this.stream.queue("tamias_mlp_refresh_fc2", slabs, w2t, bias, out);
   }
