@@ -52,7 +52,7 @@ test("the symbol table is the header, function by function and in its order", ()
 
 test("no declaration of the header escapes the comparison", () => {
   expect(header.match(/^TAMIAS_API /gm)?.length).toBe(declared().size);
-  expect([...header.matchAll(/TAMIAS_API (\w+ ?\**)/g)].map(([, type]) => type?.trim())).toEqual(
+  expect([...header.matchAll(/^TAMIAS_API (\w+ ?\**)/gm)].map(([, type]) => type?.trim())).toEqual(
     Array(declared().size).fill("int32_t"),
   );
 });
