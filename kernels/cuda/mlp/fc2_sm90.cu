@@ -255,7 +255,8 @@ cudaError_t launch_tiles(const Fc2& p, const Launch& launch) {
   const auto kernel = fc2_kernel<N>;
   error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Layout::kBytes);
   if (error != cudaSuccess) return error;
-  cudaLaunchAttribute cluster{.id = cudaLaunchAttributeClusterDimension};
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim = {kCluster, 1, 1};
   const cudaLaunchConfig_t configuration{.gridDim = uint32_t(launch.multiprocessors / kCluster * kCluster),
                                          .blockDim = kThreads,
