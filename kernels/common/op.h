@@ -14,7 +14,8 @@
 //     });
 //   }
 //
-// The checks of an op stand once, in common/checks; each backend has its own steps 2 and 3. "runtime/..." is the
+// The checks of an op stand once, in common/checks; each backend has its own steps 2 and 3. Where several functions end
+// in one of those, they stand once as well, in common/abi. "runtime/..." is the
 // backend's: cpu/runtime or cuda/runtime, found by the include path.
 //
 // Failures are thrown (`refuse`, `fail`) and become a status and a sentence at the border; the function's name is put

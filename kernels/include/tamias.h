@@ -381,20 +381,21 @@ TAMIAS_API int32_t tamias_attention_cache(uint64_t stream, int32_t rule, float b
 /* ---- column-sparse MLP ----------------------------------------------------------------------------------------
  * out = W2 activation(W1 x + b1) + b2, in groups of `group` neighbouring tokens. Activations live neuron-major in
  * slabs, [batch, groups, hidden, group], so that a chosen neuron is one contiguous row; entries past a short last group
- * are 0. W2 is given transposed, [hidden, n], so that a neuron's column is one row. */
+ * are 0. fc1 is the layer of W1 and the activation, fc2 that of W2, which is given transposed, [hidden, n], so that a
+ * neuron's column is one row. */
 
-/* Dense first layer: activations (output, contiguous) and the group means of the pre-activations, means: F32 [batch,
- * groups, hidden], optional. x: rows [batch, tokens, d]; w1: rows [hidden, d]; b1: [hidden], optional. */
+/* Dense fc1: activations (output, contiguous) and the group means of the pre-activations, means: F32 [batch, groups,
+ * hidden], optional. x: rows [batch, tokens, d]; w1: rows [hidden, d]; b1: [hidden], optional. */
 TAMIAS_API int32_t tamias_mlp_refresh_fc1(uint64_t stream, const tamias_tensor* x, const tamias_tensor* w1,
                                           const tamias_tensor* b1, int32_t activation,
                                           const tamias_tensor* activations, const tamias_tensor* means);
 
-/* Dense second layer from slabs: out rows [batch, tokens, n] = activations W2 + b2 (b2: [n], optional). */
+/* Dense fc2 from slabs: out rows [batch, tokens, n] = activations W2 + b2 (b2: [n], optional). */
 TAMIAS_API int32_t tamias_mlp_refresh_fc2(uint64_t stream, const tamias_tensor* activations, const tamias_tensor* w2t,
                                           const tamias_tensor* b2, const tamias_tensor* out);
 
-/* Chosen neurons of the first layer: new activations overwrite the cached ones, and delta (contiguous [batch, groups,
- * capacity, group], capacity of the mask) gets new - old in the order of the list. Mask: lists = 1, columns = hidden;
+/* Chosen neurons of fc1: new activations overwrite the cached ones, and delta (contiguous [batch, groups, capacity,
+ * group], capacity of the mask) gets new - old in the order of the list. Mask: lists = 1, columns = hidden;
  * TAMIAS_ALL_COLUMNS needs capacity >= hidden. */
 TAMIAS_API int32_t tamias_mlp_delta_fc1(uint64_t stream, const tamias_tensor* x, const tamias_tensor* w1,
                                         const tamias_tensor* b1, int32_t activation, const tamias_tensor* indices,

@@ -1,9 +1,13 @@
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { dtypes } from "../../ffi/dtype.ts";
 import { libraryPath } from "../../ffi/library.ts";
-import { ABI_VERSION, type ArgumentType, symbols } from "../../ffi/symbols.ts";
+import { ABI_VERSION, type ArgumentType, Status, symbols } from "../../ffi/symbols.ts";
+import { DESCRIPTOR_BYTES } from "../../ffi/tensor.ts";
 
-const header = await Bun.file(new URL("../../kernels/include/tamias.h", import.meta.url)).text();
+const headerPath = fileURLToPath(new URL("../../kernels/include/tamias.h", import.meta.url));
+const header = await Bun.file(headerPath).text();
 
 /** Every declared function with its arguments in the table's words. */
 function declared(): Map<string, string[]> {
@@ -25,9 +29,16 @@ function tableType(argument: string): ArgumentType {
     double: "f64",
     uint64_t: "u64",
     "const tamias_tensor*": "tensor",
+    "char*": "bytes",
+    "const char*": "bytes",
+    "void*": "bytes",
+    "const void*": "bytes",
+    "int32_t*": "bytes",
+    "uint64_t*": "bytes",
+    "double*": "bytes",
+    "tamias_device_info*": "bytes",
   };
   if (known[type]) return known[type];
-  if (type.endsWith("*")) return "bytes";
   throw new Error(`The header has an argument this test does not know: ${argument}`);
 }
 
@@ -37,6 +48,42 @@ test("the symbol table is the header, function by function and in its order", ()
   );
   expect(new Map(table.map(([name, args]) => [name as string, args as string[]]))).toEqual(declared());
   expect(table.map(([name]) => name as string)).toEqual([...declared().keys()]);
+});
+
+test("no declaration of the header escapes the comparison", () => {
+  expect(header.match(/^TAMIAS_API /gm)?.length).toBe(declared().size);
+  expect([...header.matchAll(/^TAMIAS_API (\w+ ?\**)/gm)].map(([, type]) => type?.trim())).toEqual(
+    Array(declared().size).fill("int32_t"),
+  );
+});
+
+test("the header is C", () => {
+  const check = ["g++", "-x", "c", "-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", headerPath];
+  const run = Bun.spawnSync(check);
+  expect(run.exitCode, run.stderr.toString()).toBe(0);
+});
+
+/** A C enum's names, without their common beginning, and numbers. */
+function enumeration(name: string): Map<string, number> {
+  const body = header.match(new RegExp(`enum ${name} \\{([^}]*)\\}`))?.[1] ?? "";
+  return new Map(
+    [...body.matchAll(/TAMIAS_(\w+) = (\d+)/g)].map(([, entry = "", code]) => [entry, Number(code)]),
+  );
+}
+
+test("the statuses and dtypes are the header's", () => {
+  const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+  expect(new Map<string, number>(Object.entries(Status).map(([name, code]) => [snake(name), code]))).toEqual(
+    enumeration("tamias_status"),
+  );
+  expect(
+    new Map<string, number>(Object.entries(dtypes).map(([name, { code }]) => [name.toUpperCase(), code])),
+  ).toEqual(enumeration("tamias_dtype"));
+});
+
+test("a tensor's descriptor has the header's rank", () => {
+  const rank = Number(header.match(/#define TAMIAS_MAX_RANK (\d+)/)?.[1]);
+  expect(DESCRIPTOR_BYTES).toBe(16 + 16 * rank);
 });
 
 test("the table has the header's ABI version", () => {

@@ -159,7 +159,7 @@ native.test("a transposed weight of any size, dtype and stride", (bench) => {
       }
 });
 
-native.test("a second layer of a transformer's size, its weight transposed or not", (bench) => {
+native.test("an fc2 of a transformer's size, its weight transposed or not", (bench) => {
   const dtype = bench.activationTypes[0] ?? "f32";
   const [inputs, outputs] = [1536, 384];
   const weight = bench.weight([outputs, inputs]);

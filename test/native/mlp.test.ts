@@ -1,5 +1,5 @@
 import { linear } from "./reference/linear.ts";
-import { blockMeans, secondLayer, slabs } from "./reference/mlp.ts";
+import { blockMeans, fc2, slabs } from "./reference/mlp.ts";
 import {
   type Bench,
   expectClose,
@@ -136,7 +136,7 @@ class Mlp {
   }
 
   expectedOut(activations: Values): Values {
-    return secondLayer(activations, this.tokens, this.#w2t.values, this.#b2?.values);
+    return fc2(activations, this.tokens, this.#w2t.values, this.#b2?.values);
   }
 
   expectedDense(x: Values): Values {

@@ -19,7 +19,7 @@ void check_neurons(const char* name, int64_t hidden) {
 
 }  // namespace
 
-FirstLayerArguments::FirstLayerArguments(const Op& op, const tamias_tensor* x_tensor, const tamias_tensor* w1_tensor,
+Fc1Arguments::Fc1Arguments(const Op& op, const tamias_tensor* x_tensor, const tamias_tensor* w1_tensor,
                                          const tamias_tensor* b1_tensor, int32_t activation,
                                          const tamias_tensor* activations_tensor)
     : activation(activation), delta{.name = "delta"} {
@@ -44,10 +44,10 @@ FirstLayerArguments::FirstLayerArguments(const Op& op, const tamias_tensor* x_te
   op.same_dtype(activations, x);
 }
 
-FirstLayerArguments FirstLayerArguments::dense(const Op& op, const tamias_tensor* x, const tamias_tensor* w1,
+Fc1Arguments Fc1Arguments::dense(const Op& op, const tamias_tensor* x, const tamias_tensor* w1,
                                                const tamias_tensor* b1, int32_t activation,
                                                const tamias_tensor* activations, const tamias_tensor* means_tensor) {
-  FirstLayerArguments layer(op, x, w1, b1, activation, activations);
+  Fc1Arguments layer(op, x, w1, b1, activation, activations);
   layer.means = op.optional_output("means", means_tensor, kF32, 3, 3);
   op.shape(layer.means, {layer.batch, layer.groups, layer.hidden});
   op.rows(layer.means);
@@ -56,11 +56,11 @@ FirstLayerArguments FirstLayerArguments::dense(const Op& op, const tamias_tensor
   return layer;
 }
 
-FirstLayerArguments FirstLayerArguments::chosen(const Op& op, const tamias_tensor* x, const tamias_tensor* w1,
+Fc1Arguments Fc1Arguments::chosen(const Op& op, const tamias_tensor* x, const tamias_tensor* w1,
                                                 const tamias_tensor* b1, int32_t activation,
                                                 const tamias_tensor* indices, const tamias_tensor* counts,
                                                 const tamias_tensor* activations, const tamias_tensor* delta_tensor) {
-  FirstLayerArguments layer(op, x, w1, b1, activation, activations);
+  Fc1Arguments layer(op, x, w1, b1, activation, activations);
   const ColumnMask& mask =
       layer.mask.emplace(op, indices, counts, layer.batch, 1, layer.groups, layer.hidden, false);
   layer.delta = op.output("delta", delta_tensor, kActivations, 4, 4);
@@ -73,7 +73,7 @@ FirstLayerArguments FirstLayerArguments::chosen(const Op& op, const tamias_tenso
   return layer;
 }
 
-SecondLayerArguments::SecondLayerArguments(const Op& op, const View& slabs, const tamias_tensor* w2t_tensor,
+Fc2Arguments::Fc2Arguments(const Op& op, const View& slabs, const tamias_tensor* w2t_tensor,
                                            const tamias_tensor* b2_tensor, const tamias_tensor* out_tensor,
                                            Types out_types)
     : slabs(slabs) {
@@ -94,21 +94,21 @@ SecondLayerArguments::SecondLayerArguments(const Op& op, const View& slabs, cons
   group = slabs.size(3);
 }
 
-SecondLayerArguments SecondLayerArguments::dense(const Op& op, const tamias_tensor* activations,
+Fc2Arguments Fc2Arguments::dense(const Op& op, const tamias_tensor* activations,
                                                  const tamias_tensor* w2t, const tamias_tensor* b2,
                                                  const tamias_tensor* out) {
   const View slabs = op.input("activations", activations, kActivations, 4, 4);
-  SecondLayerArguments layer(op, slabs, w2t, b2, out, kActivations);
+  Fc2Arguments layer(op, slabs, w2t, b2, out, kActivations);
   op.shape(slabs, {layer.batch, layer.groups, layer.hidden, layer.group});
   op.apart(layer.out, {slabs, layer.w2t, layer.b2});
   return layer;
 }
 
-SecondLayerArguments SecondLayerArguments::chosen(const Op& op, const tamias_tensor* delta,
+Fc2Arguments Fc2Arguments::chosen(const Op& op, const tamias_tensor* delta,
                                                   const tamias_tensor* indices, const tamias_tensor* counts,
                                                   const tamias_tensor* w2t, const tamias_tensor* out) {
   const View slabs = op.input("delta", delta, kActivations, 4, 4);
-  SecondLayerArguments layer(op, slabs, w2t, nullptr, out, kF32);
+  Fc2Arguments layer(op, slabs, w2t, nullptr, out, kF32);
   const ColumnMask& mask =
       layer.mask.emplace(op, indices, counts, layer.batch, 1, layer.groups, layer.hidden, false);
   op.shape(slabs, {layer.batch, layer.groups, mask.capacity, layer.group});

@@ -50,11 +50,13 @@ struct Groups {
   }
 };
 
-// Both forms of the first layer: dense (no mask), or the chosen neurons with a delta.
-void first_layer(Op& op, const FirstLayerArguments& layer) {
+}  // namespace
+
+// Both forms of fc1: dense (no mask), or the chosen neurons with a delta.
+void tamias::submit_fc1(Op& op, const Fc1Arguments& layer) {
   Scratch space;
   const F32Rows biases(layer.b1, space);
-  const int64_t scratch_floats = mlp_of(op.device().isa()).first_scratch_floats(layer.d);
+  const int64_t scratch_floats = mlp_of(op.device().isa()).fc1_scratch_floats(layer.d);
   const Groups groups(op, layer.activations, layer.tokens, scratch_floats, space);
   op.workspace(space);
   if (layer.activations.empty()) return;
@@ -66,7 +68,7 @@ void first_layer(Op& op, const FirstLayerArguments& layer) {
     groups.run(run, [&](int64_t piece) { return neurons(piece) * layer.d; }, [&](const WorkItem& item, float* scratch) {
       const int64_t piece = item.index;
       const int64_t batch = piece / groups.groups;
-      FirstLayerBlock block{};
+      Fc1Block block{};
       block.x = row_of(layer.x, batch, groups.first_token(piece));
       block.x_stride = layer.x.stride[1];
       block.tokens = groups.tokens_of(piece);
@@ -85,16 +87,16 @@ void first_layer(Op& op, const FirstLayerArguments& layer) {
       block.end = std::min(neurons(piece), part_begin(blocks, item.part + 1, item.parts) * kernels.row_block);
       block.slab = layer.activations.f32() + piece * layer.hidden * groups.group;
       if (layer.means) block.means = row_of(layer.means, batch, piece % groups.groups);
-      kernels.first_layer(block, scratch);
+      kernels.fc1(block, scratch);
     });
   });
 }
 
-// Both forms of the second layer: dense (no mask, out starts from b2), or out += chosen rows.
-void second_layer(Op& op, const SecondLayerArguments& layer) {
+// Both forms of fc2: dense (no mask, out starts from b2), or out += chosen rows.
+void tamias::submit_fc2(Op& op, const Fc2Arguments& layer) {
   Scratch space;
   const F32Rows biases(layer.b2, space);
-  const int64_t scratch_floats = mlp_of(op.device().isa()).second_scratch_floats();
+  const int64_t scratch_floats = mlp_of(op.device().isa()).fc2_scratch_floats();
   const Groups groups(op, layer.slabs, layer.tokens, scratch_floats, space);
   op.workspace(space);
   if (layer.out.empty()) return;
@@ -106,7 +108,7 @@ void second_layer(Op& op, const SecondLayerArguments& layer) {
     const auto cost = [&](int64_t piece) { return (neurons(piece) + 1) * layer.n; };
     groups.run(run, cost, [&](const WorkItem& item, float* scratch) {
       const int64_t piece = item.index;
-      SecondLayerBlock block{};
+      Fc2Block block{};
       block.activations = layer.slabs.f32() + piece * layer.slabs.size(2) * groups.group;
       block.group = groups.group;
       block.tokens = groups.tokens_of(piece);
@@ -123,41 +125,7 @@ void second_layer(Op& op, const SecondLayerArguments& layer) {
       block.b2 = biases ? biases.row(run, 0) : nullptr;
       block.out = row_of(layer.out, piece / groups.groups, groups.first_token(piece));
       block.out_stride = layer.out.stride[1];
-      kernels.second_layer(block, scratch);
+      kernels.fc2(block, scratch);
     });
-  });
-}
-
-}  // namespace
-
-extern "C" int32_t tamias_mlp_refresh_fc1(uint64_t stream, const tamias_tensor* x, const tamias_tensor* w1,
-                                          const tamias_tensor* b1, int32_t activation,
-                                          const tamias_tensor* activations, const tamias_tensor* means) {
-  return run_op("mlp_refresh_fc1", stream, [&](Op& op) {
-    first_layer(op, FirstLayerArguments::dense(op, x, w1, b1, activation, activations, means));
-  });
-}
-
-extern "C" int32_t tamias_mlp_delta_fc1(uint64_t stream, const tamias_tensor* x, const tamias_tensor* w1,
-                                        const tamias_tensor* b1, int32_t activation, const tamias_tensor* indices,
-                                        const tamias_tensor* counts, const tamias_tensor* activations,
-                                        const tamias_tensor* delta) {
-  return run_op("mlp_delta_fc1", stream, [&](Op& op) {
-    first_layer(op, FirstLayerArguments::chosen(op, x, w1, b1, activation, indices, counts, activations, delta));
-  });
-}
-
-extern "C" int32_t tamias_mlp_refresh_fc2(uint64_t stream, const tamias_tensor* activations, const tamias_tensor* w2t,
-                                          const tamias_tensor* b2, const tamias_tensor* out) {
-  return run_op("mlp_refresh_fc2", stream, [&](Op& op) {
-    second_layer(op, SecondLayerArguments::dense(op, activations, w2t, b2, out));
-  });
-}
-
-extern "C" int32_t tamias_mlp_delta_fc2(uint64_t stream, const tamias_tensor* delta, const tamias_tensor* indices,
-                                        const tamias_tensor* counts, const tamias_tensor* w2t,
-                                        const tamias_tensor* out) {
-  return run_op("mlp_delta_fc2", stream, [&](Op& op) {
-    second_layer(op, SecondLayerArguments::chosen(op, delta, indices, counts, w2t, out));
   });
 }

@@ -6,8 +6,8 @@
 
 namespace tamias {
 
-// Some neurons of the first layer for one group of tokens.
-struct FirstLayerBlock {
+// Some neurons of fc1 for one group of tokens.
+struct Fc1Block {
   const float* x;  // [tokens, d]
   int64_t x_stride;
   int64_t tokens;  // at most `group`
@@ -26,8 +26,8 @@ struct FirstLayerBlock {
   float* means;  // optional: [hidden]
 };
 
-// Some output columns of the second layer for one group of tokens: out (+)= activations of the list times rows of w2t.
-struct SecondLayerBlock {
+// Some output columns of fc2 for one group of tokens: out (+)= activations of the list times rows of w2t.
+struct Fc2Block {
   const float* activations;  // [places, group]
   int64_t group;
   int64_t tokens;
@@ -45,10 +45,10 @@ struct SecondLayerBlock {
 struct MlpKernels {
   int64_t panel;  // output columns are best split at multiples of it
   int64_t row_block;  // and neurons at multiples of this
-  int64_t (*first_scratch_floats)(int64_t d);
-  int64_t (*second_scratch_floats)();
-  void (*first_layer)(const FirstLayerBlock& block, float* scratch);
-  void (*second_layer)(const SecondLayerBlock& block, float* scratch);
+  int64_t (*fc1_scratch_floats)(int64_t d);
+  int64_t (*fc2_scratch_floats)();
+  void (*fc1)(const Fc1Block& block, float* scratch);
+  void (*fc2)(const Fc2Block& block, float* scratch);
 };
 
 namespace avx2 {

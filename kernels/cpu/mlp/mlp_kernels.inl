@@ -7,9 +7,9 @@ namespace tamias::TAMIAS_ISA {
 namespace {
 
 constexpr int64_t kBlockTokens = 128;     // tokens that share one gathering of weights
-constexpr int64_t kTileNeurons = 192;     // of the first layer, fewer where rows are long
+constexpr int64_t kTileNeurons = 192;     // of fc1, fewer where rows are long
 constexpr int64_t kTileFloats = 96 * 1024;
-constexpr int64_t kTileDepth = 192;       // neurons summed at once in the second layer
+constexpr int64_t kTileDepth = 192;       // neurons summed at once in fc2
 constexpr int64_t kTileColumns = 384;     // output columns that share one packing of activations
 
 void list_rows(const void* indices, bool short_indices, int64_t first, int64_t count, int32_t* rows) {
@@ -52,11 +52,11 @@ FirstSpace lay_out_first(float* base, int64_t d) {
   return space;
 }
 
-int64_t first_scratch_floats(int64_t d) { return lay_out_first(nullptr, d).floats; }
+int64_t fc1_scratch_floats(int64_t d) { return lay_out_first(nullptr, d).floats; }
 
 // Places [first, first + count) of the list, tokens [token, token + kPanel) of the group: bias, activation, slab, delta.
 template <int activation>
-void finish_first(const FirstLayerBlock& block, const int32_t* rows, int64_t first, int64_t count, int64_t token,
+void finish_fc1(const Fc1Block& block, const int32_t* rows, int64_t first, int64_t count, int64_t token,
                   const float* sums) {
   for (int half = 0; half < 2; ++half) {
     const int64_t at = token + half * kWidth;
@@ -75,7 +75,7 @@ void finish_first(const FirstLayerBlock& block, const int32_t* rows, int64_t fir
   }
 }
 
-void clear_past_tokens(const FirstLayerBlock& block, const int32_t* rows, int64_t first, int64_t count,
+void clear_past_tokens(const Fc1Block& block, const int32_t* rows, int64_t first, int64_t count,
                        int64_t token) {
   for (int64_t i = 0; i < count; ++i) {
     for (int64_t t = token; t < block.group; t += kWidth) {
@@ -86,7 +86,7 @@ void clear_past_tokens(const FirstLayerBlock& block, const int32_t* rows, int64_
   }
 }
 
-void first_layer(const FirstLayerBlock& block, float* scratch) {
+void fc1(const Fc1Block& block, float* scratch) {
   const FirstSpace space = lay_out_first(scratch, block.d);
   const int64_t tile = tile_neurons(block.d);
   for (int64_t from = 0; from < block.tokens; from += kBlockTokens) {
@@ -110,7 +110,7 @@ void first_layer(const FirstLayerBlock& block, float* scratch) {
         }
         dot_tile(space.w, count, block.d, space.x + token * block.d, space.sums);
         with_activation(block.activation, [&](auto constant) {
-          finish_first<decltype(constant)::kValue>(block, space.rows, first, count, from + token, space.sums);
+          finish_fc1<decltype(constant)::kValue>(block, space.rows, first, count, from + token, space.sums);
         });
         if (block.means) {  // columns of missing tokens are 0 before the bias
           for (int64_t i = 0; i < count; ++i) {
@@ -156,9 +156,9 @@ SecondSpace lay_out_second(float* base) {
   return space;
 }
 
-int64_t second_scratch_floats() { return lay_out_second(nullptr).floats; }
+int64_t fc2_scratch_floats() { return lay_out_second(nullptr).floats; }
 
-void start_rows(const SecondLayerBlock& block) {
+void start_rows(const Fc2Block& block) {
   for (int64_t t = 0; t < block.tokens; ++t) {
     float* out = block.out + t * block.out_stride;
     for (int64_t n = block.begin; n < block.end; n += kWidth) {
@@ -184,7 +184,7 @@ void add_narrow(const SecondSpace& space, int64_t tokens, int64_t depth, const f
   }
 }
 
-void second_layer(const SecondLayerBlock& block, float* scratch) {
+void fc2(const Fc2Block& block, float* scratch) {
   const SecondSpace space = lay_out_second(scratch);
   if (block.start) start_rows(block);
   for (int64_t from = 0; from < block.tokens; from += kBlockTokens) {
@@ -214,6 +214,6 @@ void second_layer(const SecondLayerBlock& block, float* scratch) {
 
 }  // namespace
 
-const MlpKernels mlp_kernels = {kPanel, kRows, first_scratch_floats, second_scratch_floats, first_layer, second_layer};
+const MlpKernels mlp_kernels = {kPanel, kRows, fc1_scratch_floats, fc2_scratch_floats, fc1, fc2};
 
 }  // namespace tamias::TAMIAS_ISA

@@ -50,8 +50,11 @@ bool Stream::run_now_if_idle(const std::function<void()>& task) {
 
 void Stream::write(void* destination, const void* source, uint64_t bytes) {
   if (run_now_if_idle([&] { std::memcpy(destination, source, bytes); })) return;
-  std::shared_ptr<void> copy(device_->allocate_memory(bytes, "wanted for a copy"),
-                             [bytes](void* memory) { free_aligned(memory, bytes); });
+  // Not by the device: the caller holds its allocations.
+  std::shared_ptr<void> copy(allocate_aligned(bytes, 0), [bytes](void* memory) {
+    if (memory) free_aligned(memory, bytes);
+  });
+  if (!copy) fail(TAMIAS_OUT_OF_MEMORY, "no room for a copy of %llu bytes", (unsigned long long)bytes);
   std::memcpy(copy.get(), source, bytes);
   submit([=](const Run&) { std::memcpy(destination, copy.get(), bytes); });
 }

@@ -6,10 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "shared_library.h"
+
 namespace tamias {
-
-class Device;
-
 namespace cublas_lt {
 
 enum Operation : int32_t { kAsIs = 0, kTransposed = 1 };
@@ -46,21 +45,33 @@ using Layout = struct LayoutTag*;
 using Preference = struct PreferenceTag*;
 
 struct Library {
-  int32_t (*create)(Handle*);
-  int32_t (*descriptor_create)(Descriptor*, int32_t compute_type, int32_t scale_type);
-  int32_t (*descriptor_destroy)(Descriptor);
-  int32_t (*descriptor_set)(Descriptor, int32_t attribute, const void* value, size_t bytes);
-  int32_t (*layout_create)(Layout*, int32_t type, uint64_t rows, uint64_t columns, int64_t leading);
-  int32_t (*layout_destroy)(Layout);
-  int32_t (*layout_set)(Layout, int32_t attribute, const void* value, size_t bytes);
-  int32_t (*preference_create)(Preference*);
-  int32_t (*preference_destroy)(Preference);
-  int32_t (*preference_set)(Preference, int32_t attribute, const void* value, size_t bytes);
-  int32_t (*heuristics)(Handle, Descriptor, Layout a, Layout b, Layout c, Layout d, Preference, int32_t wanted,
-                        Heuristic*, int32_t* found);
-  int32_t (*multiply)(Handle, Descriptor, const void* alpha, const void* a, Layout, const void* b, Layout,
-                      const void* beta, const void* c, Layout, void* d, Layout, const Algorithm*, void* workspace,
-                      size_t workspace_bytes, cudaStream_t);
+  SharedLibrary file{{"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"},
+                     "cuBLAS",
+                     "NVIDIA's package libcublas-13-0 (or libcublas-12-x)"};
+
+  template <class... Arguments>
+  using Function = Imported<int32_t, Arguments...>;
+
+  Function<Handle*> create{file, "cublasLtCreate"};
+  // compute type, scale type
+  Function<Descriptor*, int32_t, int32_t> descriptor_create{file, "cublasLtMatmulDescCreate"};
+  Function<Descriptor> descriptor_destroy{file, "cublasLtMatmulDescDestroy"};
+  // attribute, value, bytes
+  Function<Descriptor, int32_t, const void*, size_t> descriptor_set{file, "cublasLtMatmulDescSetAttribute"};
+  // type, rows, columns, leading dimension
+  Function<Layout*, int32_t, uint64_t, uint64_t, int64_t> layout_create{file, "cublasLtMatrixLayoutCreate"};
+  Function<Layout> layout_destroy{file, "cublasLtMatrixLayoutDestroy"};
+  Function<Layout, int32_t, const void*, size_t> layout_set{file, "cublasLtMatrixLayoutSetAttribute"};
+  Function<Preference*> preference_create{file, "cublasLtMatmulPreferenceCreate"};
+  Function<Preference> preference_destroy{file, "cublasLtMatmulPreferenceDestroy"};
+  Function<Preference, int32_t, const void*, size_t> preference_set{file, "cublasLtMatmulPreferenceSetAttribute"};
+  // layouts of a, b, c, d; how many are wanted, where, and how many were found
+  Function<Handle, Descriptor, Layout, Layout, Layout, Layout, Preference, int32_t, Heuristic*, int32_t*> heuristics{
+      file, "cublasLtMatmulAlgoGetHeuristic"};
+  // alpha, a, b, beta, c, d; the workspace and its bytes
+  Function<Handle, Descriptor, const void*, const void*, Layout, const void*, Layout, const void*, const void*, Layout,
+           void*, Layout, const Algorithm*, void*, size_t, cudaStream_t>
+      multiply{file, "cublasLtMatmul"};
 };
 
 const Library& library();                  // fails with TAMIAS_UNSUPPORTED where it is not installed

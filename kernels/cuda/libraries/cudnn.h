@@ -7,10 +7,9 @@
 #include <cstdint>
 #include <mutex>
 
+#include "shared_library.h"
+
 namespace tamias {
-
-class Device;
-
 namespace cudnn {
 
 enum DataType : int32_t { kFloat = 0, kBfloat16 = 9 };
@@ -37,23 +36,37 @@ using Filter = struct FilterTag*;
 using Convolution = struct ConvolutionTag*;
 
 struct Library {
-  int32_t (*create)(Handle*);
-  int32_t (*set_stream)(Handle, cudaStream_t);
-  const char* (*error_text)(int32_t status);
-  int32_t (*tensor_create)(Tensor*);
-  int32_t (*tensor_destroy)(Tensor);
-  int32_t (*tensor_set)(Tensor, int32_t format, int32_t type, int32_t n, int32_t c, int32_t h, int32_t w);
-  int32_t (*filter_create)(Filter*);
-  int32_t (*filter_destroy)(Filter);
-  int32_t (*filter_set)(Filter, int32_t type, int32_t format, int32_t k, int32_t c, int32_t h, int32_t w);
-  int32_t (*convolution_create)(Convolution*);
-  int32_t (*convolution_destroy)(Convolution);
-  int32_t (*convolution_set)(Convolution, int32_t pad_h, int32_t pad_w, int32_t stride_h, int32_t stride_w,
-                             int32_t dilation_h, int32_t dilation_w, int32_t mode, int32_t type);
-  int32_t (*convolution_set_math)(Convolution, int32_t math_type);
-  int32_t (*candidates)(Handle, Tensor x, Filter, Convolution, Tensor y, int32_t wanted, int32_t* found, Candidate*);
-  int32_t (*convolve)(Handle, const void* alpha, Tensor, const void* x, Filter, const void* weight, Convolution,
-                      int32_t algorithm, void* workspace, size_t workspace_bytes, const void* beta, Tensor, void* y);
+  SharedLibrary file{{"libcudnn.so.9", "libcudnn.so"}, "cuDNN 9", "NVIDIA's package libcudnn9-cuda-13 (or -12)"};
+
+  template <class... Arguments>
+  using Function = Imported<int32_t, Arguments...>;
+
+  Function<Handle*> create{file, "cudnnCreate"};
+  Function<Handle, cudaStream_t> set_stream{file, "cudnnSetStream"};
+  Imported<const char*, int32_t> error_text{file, "cudnnGetErrorString"};
+  Function<Tensor*> tensor_create{file, "cudnnCreateTensorDescriptor"};
+  Function<Tensor> tensor_destroy{file, "cudnnDestroyTensorDescriptor"};
+  // format, type, n, c, h, w
+  Function<Tensor, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t> tensor_set{file,
+                                                                                  "cudnnSetTensor4dDescriptor"};
+  Function<Filter*> filter_create{file, "cudnnCreateFilterDescriptor"};
+  Function<Filter> filter_destroy{file, "cudnnDestroyFilterDescriptor"};
+  // type, format, k, c, h, w
+  Function<Filter, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t> filter_set{file,
+                                                                                  "cudnnSetFilter4dDescriptor"};
+  Function<Convolution*> convolution_create{file, "cudnnCreateConvolutionDescriptor"};
+  Function<Convolution> convolution_destroy{file, "cudnnDestroyConvolutionDescriptor"};
+  // padding, stride and dilation, each along h and w; mode, type
+  Function<Convolution, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t> convolution_set{
+      file, "cudnnSetConvolution2dDescriptor"};
+  Function<Convolution, int32_t> convolution_set_math{file, "cudnnSetConvolutionMathType"};
+  // x, weight, y; how many are wanted, how many were found, and where
+  Function<Handle, Tensor, Filter, Convolution, Tensor, int32_t, int32_t*, Candidate*> candidates{
+      file, "cudnnGetConvolutionForwardAlgorithm_v7"};
+  // alpha, x, weight, algorithm, workspace and its bytes, beta, y
+  Function<Handle, const void*, Tensor, const void*, Filter, const void*, Convolution, int32_t, void*, size_t,
+           const void*, Tensor, void*>
+      convolve{file, "cudnnConvolutionForward"};
 };
 
 const Library& library();  // fails with TAMIAS_UNSUPPORTED where it is not installed

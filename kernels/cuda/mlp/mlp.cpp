@@ -1,7 +1,7 @@
 // mlp_refresh_fc1, mlp_refresh_fc2, mlp_delta_fc1, mlp_delta_fc2.
 #include "common/checks/mlp.h"
 #include "common/dispatch.h"
-#include "dense_second_layer.h"
+#include "dense_fc2.h"
 #include "mlp_any.h"
 #include "mlp_problem.h"
 #include "runtime/check.h"
@@ -38,8 +38,8 @@ NeuronMask neuron_mask(const ColumnLists& lists) {
 }
 
 template <class T, class W>
-FirstLayerAny<T, W> first_problem(const FirstLayerArguments& layer) {
-  FirstLayerAny<T, W> problem = {};
+Fc1Any<T, W> fc1_problem(const Fc1Arguments& layer) {
+  Fc1Any<T, W> problem = {};
   problem.shape = {layer.batch, layer.tokens, layer.hidden, layer.group, layer.d};
   problem.x = layer.x.as<T>();
   problem.x_batch = stride_of(layer.x, 0);
@@ -55,8 +55,8 @@ FirstLayerAny<T, W> first_problem(const FirstLayerArguments& layer) {
 }
 
 template <class T, class W>
-SecondLayerAny<T, W> second_problem(const SecondLayerArguments& layer) {
-  SecondLayerAny<T, W> problem = {};
+Fc2Any<T, W> fc2_problem(const Fc2Arguments& layer) {
+  Fc2Any<T, W> problem = {};
   problem.shape = {layer.batch, layer.tokens, layer.hidden, layer.group, layer.n};
   problem.slabs = layer.slabs.as<T>();
   problem.lists = lists_of(layer.mask);
@@ -73,15 +73,15 @@ SecondLayerAny<T, W> second_problem(const SecondLayerArguments& layer) {
   return problem;
 }
 
-using ShortFirstLayer = FirstLayerAny<__nv_bfloat16, __nv_bfloat16>;
-using ShortSecondLayer = SecondLayerAny<__nv_bfloat16, __nv_bfloat16>;
+using ShortFc1 = Fc1Any<__nv_bfloat16, __nv_bfloat16>;
+using ShortFc2 = Fc2Any<__nv_bfloat16, __nv_bfloat16>;
 
 // None where the bias is not as the kernel wants it.
-std::optional<FirstLayer> first_problem_sm90(const ShortFirstLayer& problem) {
+std::optional<Fc1> fc1_problem_sm90(const ShortFc1& problem) {
   const Bias& b1 = problem.b1;
   if (b1.data && (!b1.is_bf16 || b1.stride != 1)) return {};
   const MlpShape& shape = problem.shape;
-  return FirstLayer{shape.batch,       shape.tokens,      shape.width,
+  return Fc1{shape.batch,       shape.tokens,      shape.width,
                     shape.hidden,      shape.group,       problem.x,
                     problem.x_batch,   problem.x_row,     problem.w1,
                     problem.w1_row,    static_cast<const __nv_bfloat16*>(b1.data),
@@ -89,7 +89,7 @@ std::optional<FirstLayer> first_problem_sm90(const ShortFirstLayer& problem) {
                     problem.delta};
 }
 
-SecondLayer second_problem_sm90(const ShortSecondLayer& problem) {
+Fc2 fc2_problem_sm90(const ShortFc2& problem) {
   const MlpShape& shape = problem.shape;
   return {shape.batch,     shape.tokens,        shape.width,       shape.hidden,
           shape.group,     problem.slabs,       neuron_mask(problem.lists), problem.w2t,
@@ -103,52 +103,52 @@ struct Work {
 };
 
 template <class T, class W>
-Work first_layer_work(const Op& op, const FirstLayerAny<T, W>& problem) {
+Work fc1_work(const Op& op, const Fc1Any<T, W>& problem) {
   if constexpr (is_bf16<T> && is_bf16<W>) {
-    if (const auto own = first_problem_sm90(problem); has_wgmma(op) && own && first_layer_sm90_fits(*own)) {
-      return {first_layer_sm90_workspace(*own, op.device().multiprocessors()), [own](const Run& run, char* scratch) {
-                FirstLayer layer = *own;
+    if (const auto own = fc1_problem_sm90(problem); has_wgmma(op) && own && fc1_sm90_fits(*own)) {
+      return {fc1_sm90_workspace(*own, op.device().multiprocessors()), [own](const Run& run, char* scratch) {
+                Fc1 layer = *own;
                 layer.mask.failure = run.failure;
-                check_cuda(first_layer_sm90(layer, {run.stream, run.multiprocessors, scratch}), "the first layer");
+                check_cuda(fc1_sm90(layer, {run.stream, run.multiprocessors, scratch}), "fc1");
               }};
     }
   }
   return {0, [problem](const Run& run, char*) {
-            FirstLayerAny<T, W> layer = problem;
+            Fc1Any<T, W> layer = problem;
             layer.lists.failure = run.failure;
             if constexpr (is_bf16<T> && is_bf16<W>) {
-              if (first_layer_mma_fits(layer)) return check_cuda(first_layer_mma(layer, run.stream), "the first layer");
+              if (fc1_mma_fits(layer)) return check_cuda(fc1_mma(layer, run.stream), "fc1");
             }
-            check_cuda(first_layer_plain(layer, run.stream), "the first layer");
+            check_cuda(fc1_plain(layer, run.stream), "fc1");
           }};
 }
 
 template <class T, class W>
-Work second_layer_work(const Op& op, const SecondLayerAny<T, W>& problem) {
+Work fc2_work(const Op& op, const Fc2Any<T, W>& problem) {
   if constexpr (is_bf16<T> && is_bf16<W>) {
-    if (const SecondLayer own = second_problem_sm90(problem);
-        has_wgmma(op) && problem.lists.counts && second_layer_sm90_fits(own)) {
-      return {second_layer_sm90_workspace(own, op.device().multiprocessors()), [own](const Run& run, char* scratch) {
-                SecondLayer layer = own;
+    if (const Fc2 own = fc2_problem_sm90(problem);
+        has_wgmma(op) && problem.lists.counts && fc2_sm90_fits(own)) {
+      return {fc2_sm90_workspace(own, op.device().multiprocessors()), [own](const Run& run, char* scratch) {
+                Fc2 layer = own;
                 layer.mask.failure = run.failure;
-                check_cuda(second_layer_sm90(layer, {run.stream, run.multiprocessors, scratch}), "the second layer");
+                check_cuda(fc2_sm90(layer, {run.stream, run.multiprocessors, scratch}), "fc2");
               }};
     }
   }
   return {0, [problem](const Run& run, char*) {
-            SecondLayerAny<T, W> layer = problem;
+            Fc2Any<T, W> layer = problem;
             layer.lists.failure = run.failure;
             if constexpr (is_bf16<T> && is_bf16<W>) {
-              if (second_layer_mma_fits(layer)) {
-                return check_cuda(second_layer_mma(layer, run.stream), "the second layer");
+              if (fc2_mma_fits(layer)) {
+                return check_cuda(fc2_mma(layer, run.stream), "fc2");
               }
             }
-            check_cuda(second_layer_plain(layer, run.stream), "the second layer");
+            check_cuda(fc2_plain(layer, run.stream), "fc2");
           }};
 }
 
 template <class T, class W>
-Work means_work(const FirstLayerAny<T, W>& layer, const View& means) {
+Work means_work(const Fc1Any<T, W>& layer, const View& means) {
   const NeuronMeans<T, W> problem = {layer.shape,  layer.x,  layer.x_batch, layer.x_row,         layer.w1,
                                      layer.w1_row, layer.b1, means.f32(),   stride_of(means, 0), stride_of(means, 1)};
   return {neuron_means_workspace(problem), [problem](const Run& run, char* scratch) {
@@ -166,23 +166,25 @@ void submit(Op& op, const std::vector<Work>& all) {
   });
 }
 
-void first_layer(Op& op, const FirstLayerArguments& layer) {
+}  // namespace
+
+void tamias::submit_fc1(Op& op, const Fc1Arguments& layer) {
   if (layer.activations.empty()) return;
   with_type(layer.x.dtype, [&](auto activations) {
     with_type(layer.w1.dtype, [&](auto weights) {
-      const auto problem = first_problem<typename decltype(activations)::Type, typename decltype(weights)::Type>(layer);
-      std::vector<Work> all = {first_layer_work(op, problem)};
+      const auto problem = fc1_problem<typename decltype(activations)::Type, typename decltype(weights)::Type>(layer);
+      std::vector<Work> all = {fc1_work(op, problem)};
       if (layer.means) all.push_back(means_work(problem, layer.means));
       submit(op, all);
     });
   });
 }
 
-void second_layer(Op& op, const SecondLayerArguments& layer) {
+void tamias::submit_fc2(Op& op, const Fc2Arguments& layer) {
   if (layer.out.empty()) return;
   if (!layer.mask) {
     Scratch space;
-    if (const auto dense = DenseSecondLayer::plan(op, layer, space)) {
+    if (const auto dense = DenseFc2::plan(op, layer, space)) {
       op.workspace(space);
       return op.submit([dense = *dense](const Run& run) { dense.run(run); });
     }
@@ -191,41 +193,7 @@ void second_layer(Op& op, const SecondLayerArguments& layer) {
     with_type(layer.w2t.dtype, [&](auto weights) {
       using T = typename decltype(activations)::Type;
       using W = typename decltype(weights)::Type;
-      submit(op, {second_layer_work(op, second_problem<T, W>(layer))});
+      submit(op, {fc2_work(op, fc2_problem<T, W>(layer))});
     });
-  });
-}
-
-}  // namespace
-
-extern "C" int32_t tamias_mlp_refresh_fc1(uint64_t stream, const tamias_tensor* x, const tamias_tensor* w1,
-                                          const tamias_tensor* b1, int32_t activation,
-                                          const tamias_tensor* activations, const tamias_tensor* means) {
-  return run_op("mlp_refresh_fc1", stream, [&](Op& op) {
-    first_layer(op, FirstLayerArguments::dense(op, x, w1, b1, activation, activations, means));
-  });
-}
-
-extern "C" int32_t tamias_mlp_delta_fc1(uint64_t stream, const tamias_tensor* x, const tamias_tensor* w1,
-                                        const tamias_tensor* b1, int32_t activation, const tamias_tensor* indices,
-                                        const tamias_tensor* counts, const tamias_tensor* activations,
-                                        const tamias_tensor* delta) {
-  return run_op("mlp_delta_fc1", stream, [&](Op& op) {
-    first_layer(op, FirstLayerArguments::chosen(op, x, w1, b1, activation, indices, counts, activations, delta));
-  });
-}
-
-extern "C" int32_t tamias_mlp_refresh_fc2(uint64_t stream, const tamias_tensor* activations, const tamias_tensor* w2t,
-                                          const tamias_tensor* b2, const tamias_tensor* out) {
-  return run_op("mlp_refresh_fc2", stream, [&](Op& op) {
-    second_layer(op, SecondLayerArguments::dense(op, activations, w2t, b2, out));
-  });
-}
-
-extern "C" int32_t tamias_mlp_delta_fc2(uint64_t stream, const tamias_tensor* delta, const tamias_tensor* indices,
-                                        const tamias_tensor* counts, const tamias_tensor* w2t,
-                                        const tamias_tensor* out) {
-  return run_op("mlp_delta_fc2", stream, [&](Op& op) {
-    second_layer(op, SecondLayerArguments::chosen(op, delta, indices, counts, w2t, out));
   });
 }

@@ -27,13 +27,13 @@ struct Bias {
 
 struct MlpShape {
   int64_t batch, tokens, hidden, group;
-  int64_t width;  // of a token: d for the first layer, n for the second
+  int64_t width;  // of a token: d for fc1, n for fc2
 
   __host__ __device__ int64_t groups() const { return (tokens + group - 1) / group; }
 };
 
 template <class T, class W>
-struct FirstLayerAny {
+struct Fc1Any {
   MlpShape shape;
   const T* x;  // rows [batch, tokens, width]
   int64_t x_batch, x_row;
@@ -44,10 +44,12 @@ struct FirstLayerAny {
   ColumnLists lists;         // [batch, groups]
   T* activations;            // contiguous [batch, groups, hidden, group]
   T* delta = nullptr;        // with lists: contiguous [batch, groups, capacity, group]
+
+  int64_t places() const { return lists.counts ? lists.capacity : shape.hidden; }  // of a group, at most
 };
 
 template <class T, class W>
-struct SecondLayerAny {
+struct Fc2Any {
   MlpShape shape;
   const T* slabs;  // contiguous [batch, groups, capacity (dense: hidden), group]
   ColumnLists lists;
@@ -73,16 +75,16 @@ struct NeuronMeans {
 };
 
 // Tensor cores from compute capability 8.0 on: bf16, rows aligned to 16 bytes (of out: pairs), group a multiple of 8.
-bool first_layer_mma_fits(const FirstLayerAny<__nv_bfloat16, __nv_bfloat16>& problem);
-cudaError_t first_layer_mma(const FirstLayerAny<__nv_bfloat16, __nv_bfloat16>& problem, cudaStream_t stream);
-bool second_layer_mma_fits(const SecondLayerAny<__nv_bfloat16, __nv_bfloat16>& problem);
-cudaError_t second_layer_mma(const SecondLayerAny<__nv_bfloat16, __nv_bfloat16>& problem, cudaStream_t stream);
+bool fc1_mma_fits(const Fc1Any<__nv_bfloat16, __nv_bfloat16>& problem);
+cudaError_t fc1_mma(const Fc1Any<__nv_bfloat16, __nv_bfloat16>& problem, cudaStream_t stream);
+bool fc2_mma_fits(const Fc2Any<__nv_bfloat16, __nv_bfloat16>& problem);
+cudaError_t fc2_mma(const Fc2Any<__nv_bfloat16, __nv_bfloat16>& problem, cudaStream_t stream);
 
 // Everything else, in fp32 throughout.
 template <class T, class W>
-cudaError_t first_layer_plain(const FirstLayerAny<T, W>& problem, cudaStream_t stream);
+cudaError_t fc1_plain(const Fc1Any<T, W>& problem, cudaStream_t stream);
 template <class T, class W>
-cudaError_t second_layer_plain(const SecondLayerAny<T, W>& problem, cudaStream_t stream);
+cudaError_t fc2_plain(const Fc2Any<T, W>& problem, cudaStream_t stream);
 
 // Any types. The layer is linear up to the activation: the means of its results are its results of the means.
 template <class T, class W>

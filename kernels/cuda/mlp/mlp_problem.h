@@ -21,8 +21,8 @@ struct NeuronMask {
   uint32_t* failure = nullptr;      // as in ColumnAttention
 };
 
-// tamias_mlp_delta_fc1; with mask.counts null the first layer of tamias_mlp_refresh_fc1 (no delta, no means).
-struct FirstLayer {
+// tamias_mlp_delta_fc1; with mask.counts null tamias_mlp_refresh_fc1 (no delta, no means).
+struct Fc1 {
   int64_t batch, tokens, d, hidden, group;  // groups = ceil(tokens / group)
   const __nv_bfloat16* x;
   int64_t x_batch, x_row;
@@ -36,7 +36,7 @@ struct FirstLayer {
 };
 
 // tamias_mlp_delta_fc2.
-struct SecondLayer {
+struct Fc2 {
   int64_t batch, tokens, n, hidden, group;
   const __nv_bfloat16* delta;
   NeuronMask mask;
@@ -47,12 +47,12 @@ struct SecondLayer {
 };
 
 // wgmma kernels, compute capability 9.0: group 128, rows of x, w1 and w2t 16-byte aligned, d and n multiples of 64.
-bool first_layer_sm90_fits(const FirstLayer& problem);
-size_t first_layer_sm90_workspace(const FirstLayer& problem, int multiprocessors);
-cudaError_t first_layer_sm90(const FirstLayer& problem, const Launch& launch);
+bool fc1_sm90_fits(const Fc1& problem);
+size_t fc1_sm90_workspace(const Fc1& problem, int multiprocessors);
+cudaError_t fc1_sm90(const Fc1& problem, const Launch& launch);
 
-bool second_layer_sm90_fits(const SecondLayer& problem);
-size_t second_layer_sm90_workspace(const SecondLayer& problem, int multiprocessors);
-cudaError_t second_layer_sm90(const SecondLayer& problem, const Launch& launch);
+bool fc2_sm90_fits(const Fc2& problem);
+size_t fc2_sm90_workspace(const Fc2& problem, int multiprocessors);
+cudaError_t fc2_sm90(const Fc2& problem, const Launch& launch);
 
 }  // namespace tamias

@@ -1,4 +1,4 @@
-// Group means of pre-activations: means of the tokens, then the first layer's product with them.
+// Group means of pre-activations: means of the tokens, then fc1's product with them.
 #include "../common/plain_tile.cuh"
 #include "../common/tile_copy_sm80.cuh"
 #include "mlp_any.h"

@@ -34,6 +34,7 @@ export async function abuseCalls(
   const names = (Object.keys(symbols) as SymbolName[]).filter((name) => !exempt.has(name));
   for (const name of names) abuse.wrongCalls(name, rounds);
   abuse.expectUnchanged();
+  for (const name of names) abuse.optionalArguments(name);
   for (const name of names) if (!consuming.has(name)) abuse.oddCalls(name, rounds);
   for (const name of names)
     if (name !== "tamias_device_close") abuse.expectValid(name, "after all wrong calls");
@@ -81,6 +82,19 @@ class Abuse implements AbuseReport {
       else if (status === Status.io || status === Status.outOfMemory) this.#checkSentence(name, "", what);
       else this.#checkSentence(name, argument, what);
     }
+  }
+
+  /** What the table calls optional may be absent; the rest of a call may then not fit, but is all that is refused. */
+  optionalArguments(name: SymbolName): void {
+    const types: readonly ArgumentType[] = symbols[name];
+    types.forEach((type, at) => {
+      if (type !== "tensor?") return;
+      const argument = this.#names.get(name)?.[at] ?? "";
+      const what = `${name}, ${argument} = NULL`;
+      const status = this.#call(name, this.#valid[name]().args.with(at, null), what);
+      const sentence = status === Status.ok ? "" : this.#library.lastError();
+      if (sentence.endsWith(`${argument} is NULL`)) this.complaints.push(`${what}: ${sentence}`);
+    });
   }
 
   /** Several arguments that fit neither the call nor each other. */

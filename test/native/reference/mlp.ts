@@ -22,8 +22,8 @@ export function rowsOfSlabs(activations: Values, tokens: number): Values {
   );
 }
 
-/** The second layer: activations W2 + b2 with W2 given transposed, [hidden, n]. */
-export function secondLayer(activations: Values, tokens: number, w2t: Values, b2?: Values): Values {
+/** fc2: activations W2 + b2 with W2 given transposed, [hidden, n]. */
+export function fc2(activations: Values, tokens: number, w2t: Values, b2?: Values): Values {
   return linear(rowsOfSlabs(activations, tokens), transposed(w2t), b2);
 }
 

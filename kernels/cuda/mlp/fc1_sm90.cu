@@ -1,4 +1,4 @@
-// First layer of the column-sparse MLP on Hopper. A tile is 128 tokens x N chosen neurons: one warpgroup gathers rows
+// fc1 of the column-sparse MLP on Hopper. A tile is 128 tokens x N chosen neurons: one warpgroup gathers rows
 // of W1 by cp.async while the copy engine brings the tokens (and W1 too where every neuron is wanted), two warpgroups
 // multiply, 64 tokens each. The same warpgroups finish the tile: they overwrite the cached activations of the chosen
 // neurons and leave the differences.
@@ -13,7 +13,7 @@
 
 namespace tamias {
 namespace sm90 {
-namespace first {
+namespace fc1 {
 
 constexpr int kStep = 64;  // elements of d a stage holds
 constexpr int kThreads = 384;
@@ -115,7 +115,7 @@ __device__ __forceinline__ void activate_tile(float (&sums)[N / 2], uint32_t (&d
 
 template <int N>
 __global__ void __launch_bounds__(kThreads, 1)
-first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w1_map,
+fc1_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w1_map,
                    const __grid_constant__ Arguments a) {
   using Layout = Shared<N>;
   constexpr int kStages = Layout::kStages;
@@ -355,7 +355,7 @@ first_layer_kernel(const __grid_constant__ CUtensorMap x_map, const __grid_const
 }
 
 template <int N>
-cudaError_t launch_tiles(const FirstLayer& p, const Launch& launch) {
+cudaError_t launch_tiles(const Fc1& p, const Launch& launch) {
   using Layout = Shared<N>;
   static_assert(Layout::kBytes <= 232448);
   const int64_t groups = (p.tokens + p.group - 1) / p.group;
@@ -383,17 +383,17 @@ cudaError_t launch_tiles(const FirstLayer& p, const Launch& launch) {
       .activations = p.activations,
       .delta = p.delta,
   };
-  const auto kernel = first_layer_kernel<N>;
+  const auto kernel = fc1_kernel<N>;
   error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Layout::kBytes);
   if (error != cudaSuccess) return error;
   kernel<<<launch.multiprocessors, kThreads, Layout::kBytes, launch.stream>>>(x_map, w1_map, arguments);
   return cudaGetLastError();
 }
 
-}  // namespace first
+}  // namespace fc1
 }  // namespace sm90
 
-bool first_layer_sm90_fits(const FirstLayer& p) {
+bool fc1_sm90_fits(const Fc1& p) {
   const auto aligned = [](const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; };
   const int64_t pieces = p.batch * ((p.tokens + p.group - 1) / p.group);
   return p.group == sm90::kGroup && p.d > 0 && p.d % 64 == 0 && p.hidden % 64 == 0 && p.x_row > 0 &&
@@ -403,10 +403,10 @@ bool first_layer_sm90_fits(const FirstLayer& p) {
          sm90::tiles_can_be_counted(pieces, p.hidden);
 }
 
-size_t first_layer_sm90_workspace(const FirstLayer&, int) { return 0; }
+size_t fc1_sm90_workspace(const Fc1&, int) { return 0; }
 
-cudaError_t first_layer_sm90(const FirstLayer& p, const Launch& launch) {
-  using namespace sm90::first;
+cudaError_t fc1_sm90(const Fc1& p, const Launch& launch) {
+  using namespace sm90::fc1;
   const int64_t pieces = p.batch * ((p.tokens + p.group - 1) / p.group);
   if (pieces * p.hidden == 0) return cudaSuccess;
   // Where the copy engine brings W1, the fourth stage of the narrow tile is worth more than width (measured).

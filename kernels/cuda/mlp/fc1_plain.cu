@@ -1,8 +1,8 @@
-// The first layer in fp32 for everything that the tensor cores' kernels refuse. A block owns 64 places of a group's
-// list and 64 of its tokens.
+// fc1 in fp32 for everything that the tensor cores' kernels refuse. A block owns 64 places of a group's list and 64 of
+// its tokens.
 #include "../common/activation.cuh"
 #include "../common/plain_tile.cuh"
-#include "mlp_any.h"
+#include "mlp_tiles.cuh"
 
 namespace tamias {
 namespace {
@@ -11,21 +11,15 @@ using namespace plain;
 
 template <class T, class W>
 __global__ void __launch_bounds__(kThreads)
-    first_layer_plain_kernel(const __grid_constant__ FirstLayerAny<T, W> problem, int64_t token_tiles) {
+    fc1_plain_kernel(const __grid_constant__ Fc1Any<T, W> problem, int64_t token_tiles) {
   __shared__ __align__(16) Side w, x;
   __shared__ int32_t neurons[kTile];
   const MlpShape& shape = problem.shape;
-  const int64_t groups = shape.groups();
-  const int64_t first_token = blockIdx.x % token_tiles * kTile;
-  int64_t item = blockIdx.x / token_tiles;
-  const int64_t piece = item % (shape.batch * groups);
-  const int64_t first_place = item / (shape.batch * groups) * kTile;
+  const auto [piece, first_token, first_place, batch, group_start, tokens] = BlockTile(shape, token_tiles, kTile);
   const ColumnList list(problem.lists, piece, shape.hidden);
   if (first_place >= list.count) return;
   const int places = static_cast<int>(min(int64_t{kTile}, list.count - first_place));
-  const int64_t group_start = piece % groups * shape.group;
-  const int64_t tokens = min(shape.group, shape.tokens - group_start);
-  const T* group_x = problem.x + piece / groups * problem.x_batch + group_start * problem.x_row;
+  const T* group_x = problem.x + batch * problem.x_batch + group_start * problem.x_row;
 
   if (threadIdx.x < places) neurons[threadIdx.x] = list.column(static_cast<int32_t>(first_place + threadIdx.x));
   float sum[4][4] = {};
@@ -66,20 +60,13 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 template <class T, class W>
-cudaError_t first_layer_plain(const FirstLayerAny<T, W>& problem, cudaStream_t stream) {
-  const MlpShape& shape = problem.shape;
-  const int64_t token_tiles = (shape.group + kTile - 1) / kTile;
-  const int64_t places = problem.lists.counts ? problem.lists.capacity : shape.hidden;
-  const int64_t blocks = (places + kTile - 1) / kTile * shape.batch * shape.groups() * token_tiles;
-  if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  if (blocks == 0) return cudaSuccess;
-  first_layer_plain_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(problem, token_tiles);
-  return cudaGetLastError();
+cudaError_t fc1_plain(const Fc1Any<T, W>& problem, cudaStream_t stream) {
+  return launch_tiles(fc1_plain_kernel<T, W>, problem, problem.places(), kTile, kThreads, 0, stream);
 }
 
-template cudaError_t first_layer_plain(const FirstLayerAny<float, float>&, cudaStream_t);
-template cudaError_t first_layer_plain(const FirstLayerAny<float, __nv_bfloat16>&, cudaStream_t);
-template cudaError_t first_layer_plain(const FirstLayerAny<__nv_bfloat16, float>&, cudaStream_t);
-template cudaError_t first_layer_plain(const FirstLayerAny<__nv_bfloat16, __nv_bfloat16>&, cudaStream_t);
+template cudaError_t fc1_plain(const Fc1Any<float, float>&, cudaStream_t);
+template cudaError_t fc1_plain(const Fc1Any<float, __nv_bfloat16>&, cudaStream_t);
+template cudaError_t fc1_plain(const Fc1Any<__nv_bfloat16, float>&, cudaStream_t);
+template cudaError_t fc1_plain(const Fc1Any<__nv_bfloat16, __nv_bfloat16>&, cudaStream_t);
 
 }  // namespace tamias

@@ -1,4 +1,4 @@
-// Second layer of the column-sparse MLP on Hopper: out += delta transposed times the chosen rows of W2 transposed. A
+// fc2 of the column-sparse MLP on Hopper: out += delta transposed times the chosen rows of W2 transposed. A
 // tile is 128 tokens x N columns; both operands stand k-major in memory (a neuron is a row), so wgmma reads both
 // transposed. One warpgroup gathers rows of W2 by cp.async while the copy engine brings the delta, which a pair of
 // thread blocks shares; two warpgroups multiply, 64 tokens each. An element of the output belongs to one tile, so
@@ -12,7 +12,7 @@
 
 namespace tamias {
 namespace sm90 {
-namespace second {
+namespace fc2 {
 
 constexpr int kThreads = 384;
 constexpr int kProducers = 128;
@@ -49,7 +49,7 @@ __device__ __forceinline__ void add_to(float* to, float4 v) {
 
 template <int N>
 __global__ void __launch_bounds__(kThreads, 1)
-second_layer_kernel(const __grid_constant__ CUtensorMap delta_map, const __grid_constant__ Arguments a) {
+fc2_kernel(const __grid_constant__ CUtensorMap delta_map, const __grid_constant__ Arguments a) {
   using Layout = Shared<N>;
   constexpr int kStages = Layout::kStages;
   extern __shared__ char unaligned[];
@@ -231,7 +231,7 @@ second_layer_kernel(const __grid_constant__ CUtensorMap delta_map, const __grid_
 }
 
 template <int N>
-cudaError_t launch_tiles(const SecondLayer& p, const Launch& launch) {
+cudaError_t launch_tiles(const Fc2& p, const Launch& launch) {
   using Layout = Shared<N>;
   static_assert(Layout::kBytes <= 232448);
   const int64_t groups = (p.tokens + p.group - 1) / p.group;
@@ -252,10 +252,11 @@ cudaError_t launch_tiles(const SecondLayer& p, const Launch& launch) {
       .out_batch = p.out_batch,
       .out_row = p.out_row,
   };
-  const auto kernel = second_layer_kernel<N>;
+  const auto kernel = fc2_kernel<N>;
   error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Layout::kBytes);
   if (error != cudaSuccess) return error;
-  cudaLaunchAttribute cluster{.id = cudaLaunchAttributeClusterDimension};
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim = {kCluster, 1, 1};
   const cudaLaunchConfig_t configuration{.gridDim = uint32_t(launch.multiprocessors / kCluster * kCluster),
                                          .blockDim = kThreads,
@@ -266,10 +267,10 @@ cudaError_t launch_tiles(const SecondLayer& p, const Launch& launch) {
   return cudaLaunchKernelEx(&configuration, kernel, delta_map, arguments);
 }
 
-}  // namespace second
+}  // namespace fc2
 }  // namespace sm90
 
-bool second_layer_sm90_fits(const SecondLayer& p) {
+bool fc2_sm90_fits(const Fc2& p) {
   const auto aligned = [](const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; };
   const int64_t pieces = p.batch * ((p.tokens + p.group - 1) / p.group);
   return p.group == sm90::kGroup && p.mask.counts != nullptr && p.n > 0 && p.n % 64 == 0 && p.w2t_row > 0 &&
@@ -278,10 +279,10 @@ bool second_layer_sm90_fits(const SecondLayer& p) {
          sm90::tiles_can_be_counted(pieces, p.n);
 }
 
-size_t second_layer_sm90_workspace(const SecondLayer&, int) { return 0; }
+size_t fc2_sm90_workspace(const Fc2&, int) { return 0; }
 
-cudaError_t second_layer_sm90(const SecondLayer& p, const Launch& launch) {
-  using namespace sm90::second;
+cudaError_t fc2_sm90(const Fc2& p, const Launch& launch) {
+  using namespace sm90::fc2;
   const int64_t pieces = p.batch * ((p.tokens + p.group - 1) / p.group);
   if (pieces * p.n * p.mask.capacity == 0) return cudaSuccess;
   const int width = sm90::best_width({256, 224, 192}, pieces, p.n, launch.multiprocessors, kCluster);

@@ -1,7 +1,7 @@
-// The second layer in fp32 for everything that the tensor cores' kernels refuse. A block owns 64 tokens of a group and
-// 64 output columns.
+// fc2 in fp32 for everything that the tensor cores' kernels refuse. A block owns 64 tokens of a group and 64 output
+// columns.
 #include "../common/plain_tile.cuh"
-#include "mlp_any.h"
+#include "mlp_tiles.cuh"
 
 namespace tamias {
 namespace {
@@ -10,16 +10,10 @@ using namespace plain;
 
 template <class T, class W>
 __global__ void __launch_bounds__(kThreads)
-    second_layer_plain_kernel(const __grid_constant__ SecondLayerAny<T, W> problem, int64_t token_tiles) {
+    fc2_plain_kernel(const __grid_constant__ Fc2Any<T, W> problem, int64_t token_tiles) {
   __shared__ __align__(16) Side a, w;
   const MlpShape& shape = problem.shape;
-  const int64_t groups = shape.groups();
-  const int64_t first_token = blockIdx.x % token_tiles * kTile;
-  const int64_t item = blockIdx.x / token_tiles;
-  const int64_t piece = item % (shape.batch * groups);
-  const int64_t first_column = item / (shape.batch * groups) * kTile;
-  const int64_t group_start = piece % groups * shape.group;
-  const int64_t tokens = min(shape.group, shape.tokens - group_start);
+  const auto [piece, first_token, first_column, batch, group_start, tokens] = BlockTile(shape, token_tiles, kTile);
   if (first_token >= tokens) return;
   const ColumnList list(problem.lists, piece, shape.hidden);
   const bool dense = !problem.lists.counts;
@@ -45,7 +39,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = 0; i < 4; ++i) {
     const int64_t token = first_token + own_row() + i;
     if (token >= tokens) break;
-    const int64_t row = piece / groups * problem.out_batch + (group_start + token) * problem.out_row;
+    const int64_t row = batch * problem.out_batch + (group_start + token) * problem.out_row;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int64_t column = first_column + own_column() + j;
@@ -64,19 +58,13 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 template <class T, class W>
-cudaError_t second_layer_plain(const SecondLayerAny<T, W>& problem, cudaStream_t stream) {
-  const MlpShape& shape = problem.shape;
-  const int64_t token_tiles = (shape.group + kTile - 1) / kTile;
-  const int64_t blocks = (shape.width + kTile - 1) / kTile * shape.batch * shape.groups() * token_tiles;
-  if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  if (blocks == 0) return cudaSuccess;
-  second_layer_plain_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(problem, token_tiles);
-  return cudaGetLastError();
+cudaError_t fc2_plain(const Fc2Any<T, W>& problem, cudaStream_t stream) {
+  return launch_tiles(fc2_plain_kernel<T, W>, problem, problem.shape.width, kTile, kThreads, 0, stream);
 }
 
-template cudaError_t second_layer_plain(const SecondLayerAny<float, float>&, cudaStream_t);
-template cudaError_t second_layer_plain(const SecondLayerAny<float, __nv_bfloat16>&, cudaStream_t);
-template cudaError_t second_layer_plain(const SecondLayerAny<__nv_bfloat16, float>&, cudaStream_t);
-template cudaError_t second_layer_plain(const SecondLayerAny<__nv_bfloat16, __nv_bfloat16>&, cudaStream_t);
+template cudaError_t fc2_plain(const Fc2Any<float, float>&, cudaStream_t);
+template cudaError_t fc2_plain(const Fc2Any<float, __nv_bfloat16>&, cudaStream_t);
+template cudaError_t fc2_plain(const Fc2Any<__nv_bfloat16, float>&, cudaStream_t);
+template cudaError_t fc2_plain(const Fc2Any<__nv_bfloat16, __nv_bfloat16>&, cudaStream_t);
 
 }  // namespace tamias

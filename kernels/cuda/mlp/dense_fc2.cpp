@@ -1,4 +1,4 @@
-#include "dense_second_layer.h"
+#include "dense_fc2.h"
 
 #include <algorithm>
 
@@ -17,7 +17,7 @@ bool aligned(const View& view, int64_t row) {
 
 }  // namespace
 
-std::optional<DenseSecondLayer> DenseSecondLayer::plan(const Op& op, const SecondLayerArguments& layer,
+std::optional<DenseFc2> DenseFc2::plan(const Op& op, const Fc2Arguments& layer,
                                                        Scratch& space) {
   const View& w2t = layer.w2t;
   const View& out = layer.out;
@@ -26,7 +26,7 @@ std::optional<DenseSecondLayer> DenseSecondLayer::plan(const Op& op, const Secon
                      w2t.step(0) >= layer.n && aligned(out, out.step(1)) && out.step(1) >= layer.n &&
                      (layer.batch == 1 || aligned(out, out.step(0)));
   if (!suits) return {};
-  DenseSecondLayer dense(layer);
+  DenseFc2 dense(layer);
   const int64_t full = layer.tokens / layer.group;
   const int64_t rest = layer.tokens % layer.group;
   const View& b2 = layer.b2;
@@ -41,7 +41,7 @@ std::optional<DenseSecondLayer> DenseSecondLayer::plan(const Op& op, const Secon
   return dense;
 }
 
-DenseSecondLayer::Part DenseSecondLayer::part(int64_t first_group, int64_t groups, int64_t tokens) const {
+DenseFc2::Part DenseFc2::part(int64_t first_group, int64_t groups, int64_t tokens) const {
   const int64_t slab = layer_.hidden * layer_.group;
   const int64_t group_rows = layer_.group * layer_.out.step(1);
   MatrixProduct product{};
@@ -66,13 +66,13 @@ DenseSecondLayer::Part DenseSecondLayer::part(int64_t first_group, int64_t group
   return {product, nullptr};
 }
 
-bool DenseSecondLayer::add(const Op& op, const Part& part) {
+bool DenseFc2::add(const Op& op, const Part& part) {
   parts_.push_back(part);
   parts_.back().plan = plan_product(op.device(), part.product);
   return parts_.back().plan != nullptr;
 }
 
-void DenseSecondLayer::run(const Run& run) const {
+void DenseFc2::run(const Run& run) const {
   const View& b2 = layer_.b2;
   const void* bias = b2.data;
   if (packs_bias_) {

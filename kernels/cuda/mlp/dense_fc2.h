@@ -10,10 +10,10 @@
 
 namespace tamias {
 
-class DenseSecondLayer {
+class DenseFc2 {
  public:
   // None where types or places do not suit cuBLASLt. `space`: takes the scratch memory it will use.
-  static std::optional<DenseSecondLayer> plan(const Op& op, const SecondLayerArguments& layer, Scratch& space);
+  static std::optional<DenseFc2> plan(const Op& op, const Fc2Arguments& layer, Scratch& space);
 
   void run(const Run& run) const;
 
@@ -23,12 +23,12 @@ class DenseSecondLayer {
     std::shared_ptr<const ProductPlan> plan;
   };
 
-  explicit DenseSecondLayer(const SecondLayerArguments& layer) : layer_(layer) {}
+  explicit DenseFc2(const Fc2Arguments& layer) : layer_(layer) {}
 
   Part part(int64_t first_group, int64_t groups, int64_t tokens) const;
   bool add(const Op& op, const Part& part);
 
-  SecondLayerArguments layer_;
+  Fc2Arguments layer_;
   std::vector<Part> parts_;
   bool packs_bias_ = false;
   size_t bias_ = 0, workspace_ = 0;
