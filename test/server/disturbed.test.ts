@@ -20,6 +20,7 @@ test("every request ends, in one of the ways that are foreseen, and the server r
   await using folder = await temporaryFolder();
   const model = await makeTinyModel(folder.path);
   const { url, child } = await serve(model, "--stop", "1", "--hang", "1.5", "--drain", "1");
+  using _ = { [Symbol.dispose]: () => child.kill("SIGKILL") };
   const log = child.stderr.text();
   const random = new Random(Date.now());
   const until = performance.now() + SECONDS * 1000;
