@@ -15,6 +15,8 @@ const deviceProgram = fileURLToPath(new URL("./device-process.ts", import.meta.u
 export const MAX_OUT_OF_MEMORY = 2;
 /** A process that a kill does not end (it is stuck in a driver) is left to the system after so long. */
 const KILL_SECONDS = 10;
+/** What a message of a process that has ended may still take. */
+const LAST_MESSAGE_SECONDS = 1;
 
 export interface ChildOptions {
   /** Kills the process while it opens the model. */
@@ -48,10 +50,15 @@ export class ChildProcess {
       serialization: "advanced",
       ipc: (message: FromWorker) => {
         connection.receive(message);
+        if (message.type !== "closed" && message.type !== "refused") return;
         // It leaves when the channel closes.
-        if (message.type === "closed" || message.type === "refused") child.disconnect();
+        child.disconnect();
+        expectEnd();
       },
-      onDisconnect: () => channelClosed.resolve(),
+      onDisconnect: () => {
+        channelClosed.resolve();
+        expectEnd();
+      },
       stdio: ["ignore", "ignore", "inherit"],
     });
     const kill = (): void => {
@@ -66,21 +73,21 @@ export class ChildProcess {
       }
     };
     const connection = new Connection(tell, deadlines, kill);
-    const leave = async (): Promise<void> => {
-      // The channel closes after the last message has come through.
-      await channelClosed.promise;
-      const timer = setTimeout(kill, CLOSE_SECONDS * 1000);
-      await child.exited;
-      clearTimeout(timer);
+    let grace: ReturnType<typeof setTimeout> | undefined;
+    const expectEnd = (): void => {
+      grace ??= setTimeout(kill, CLOSE_SECONDS * 1000);
     };
-    const exited = Promise.race([
-      leave(),
-      killed.promise.then(() => sleep(KILL_SECONDS * 1000, undefined, { ref: false })),
-    ]).then(() =>
+    const end = async (): Promise<void> => {
+      await child.exited;
+      // The channel closes after the last message has come through; one that this end closed may not say so.
+      await Promise.race([channelClosed.promise, pause(LAST_MESSAGE_SECONDS)]);
+    };
+    const exited = Promise.race([end(), killed.promise.then(() => pause(KILL_SECONDS))]).then(() => {
+      clearTimeout(grace);
       connection.fail(
         lost(child.signalCode === null ? `exit code ${child.exitCode}` : `${child.signalCode}`),
-      ),
-    );
+      );
+    });
     signal.addEventListener("abort", kill);
     try {
       if (signal.aborted) kill();
@@ -136,6 +143,11 @@ export class ChildProcess {
     await this.#connection.close();
     await this.exited;
   }
+}
+
+/** Keeps no program running. */
+function pause(seconds: number): Promise<void> {
+  return sleep(seconds * 1000, undefined, { ref: false });
 }
 
 function lost(reason: string): TamiasError {

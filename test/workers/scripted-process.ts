@@ -54,6 +54,8 @@ serveChannel(async ({ model: name }): Promise<HostedModel> => {
       yield { ...result, rgb: new Uint8Array(12) };
       if (prompt === "hang after the picture") await forever();
     },
-    close: async () => {},
+    async close() {
+      if (name === "blocks when closed") setTimeout(() => scripts["block the thread"]?.(), 0);
+    },
   };
 });

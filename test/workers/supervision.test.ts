@@ -152,6 +152,13 @@ describe("a device that hangs is ended", () => {
     expect(() => process.kill(pid, 0)).toThrow();
   });
 
+  test("when it has closed and does not leave", async () => {
+    const { signal } = new AbortController();
+    const child = await ChildProcess.start({ model: "blocks when closed" }, { signal, program });
+    await child.stop();
+    expect(() => process.kill(child.pid, 0)).toThrow();
+  });
+
   test("while it opens the model", async () => {
     const deadlines = { ...defaultDeadlines, load: 0.5 };
     const { signal } = new AbortController();

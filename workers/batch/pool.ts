@@ -85,6 +85,12 @@ export class Pool {
         if (this.#options.stopsAtFailure) throw error;
         return "failed";
       }
+      // A process that was killed, or froze, while it loaded: another may not.
+      if (!signal.aborted && code === "device_lost" && losses + 1 < MAX_LOSSES) {
+        queue.release(id, losses + 1);
+        this.#options.tell({ type: "retry", id, error: toPlainError(error) });
+        return "failed";
+      }
       queue.release(id, losses);
       // Too little memory for one more process, say: the others go on.
       if (!signal.aborted && this.#active > 1) return "retired";

@@ -16,6 +16,9 @@ import { costsOf, costsOption } from "../run-options.ts";
 import { textLogger } from "../text-log.ts";
 import { untilAborted } from "../../pipeline/until-aborted.ts";
 
+/** Encoding, the first step and decoding take longer than a step among others; half an hour by default. */
+const AROUND_STEPS = 15;
+
 interface ServeArguments {
   readonly model: string;
   readonly device: NonNullable<OpenOptions["device"]>;
@@ -85,7 +88,7 @@ export function serveCommand(context: CliContext, finish: (code: number) => void
 }
 
 async function serve(options: ServeArguments, context: CliContext): Promise<number> {
-  const { model, device, threads, host, port } = options;
+  const { model, device, threads, host, port, stop, hang } = options;
   const { signal, stdout, stderr } = context;
   const settings = await settingsOf(options);
   const costs = await costsOf(options.costs);
@@ -104,7 +107,7 @@ async function serve(options: ServeArguments, context: CliContext): Promise<numb
       device,
       threads,
       costs,
-      deadlines: { stop: options.stop, step: options.hang },
+      deadlines: { stop, step: hang, aroundSteps: AROUND_STEPS * hang },
       onProcess: (event) => logProcess(log, event),
     }),
     signal,

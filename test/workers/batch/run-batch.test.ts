@@ -97,19 +97,9 @@ describe("nothing is lost and nothing doubled", () => {
 
   test("when processes freeze in mid-job", async () => {
     const out = freshOut();
+    const deadlines = { load: 20, aroundSteps: 5, step: 3, stop: 2 };
     let frozen = 0;
-    let retries = 0;
-    for await (const event of runBatch({
-      ...common,
-      jobs,
-      out,
-      workers: 2,
-      deadlines: { step: 1, stop: 1 },
-    })) {
-      if (event.type === "retry") {
-        retries++;
-        expect(event.error.message).toMatch(/did nothing for|did not answer/);
-      }
+    for await (const event of runBatch({ ...common, jobs, out, workers: 2, deadlines })) {
       if (event.type !== "step" || event.step !== 3 || frozen >= 2 || event.done < frozen * 10) continue;
       const [victim] = await childrenOf(process.pid);
       if (victim === undefined) continue;
@@ -117,7 +107,6 @@ describe("nothing is lost and nothing doubled", () => {
       frozen++;
     }
     expect(frozen).toBe(2);
-    expect(retries).toBeLessThanOrEqual(2);
     expect(await pictures(out)).toEqual(undisturbed);
     expect(await childrenOf(process.pid)).toEqual([]);
   });
