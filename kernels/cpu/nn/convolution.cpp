@@ -1,11 +1,13 @@
 // conv2d by oneDNN, in the blocked layouts it prefers, in bands of rows, so that the copies in those layouts need little
-// memory and stay in the caches. Weights are reordered in every call: it costs little beside the
-// convolution, and no copy can go stale.
+// memory and stay in the caches. Weights are reordered in every call: it costs little beside the convolution, and no copy
+// can go stale. A shape is planned once: plans are large, and work may be queued by the thousand.
 #include <dnnl.hpp>
 #include <omp.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -55,9 +57,7 @@ struct Operand {
   Operand(memory::desc given, memory::desc wanted) : ours(given), theirs(wanted), differs(ours != theirs) {}
 
   size_t scratch_bytes() const { return differs ? theirs.get_size() : 0; }
-  memory inner(const Run& run, void* data) const {
-    return memory(theirs, engine(), differs ? run.workspace + scratch : data);
-  }
+  memory inner(char* space, void* data) const { return memory(theirs, engine(), differs ? space + scratch : data); }
   memory outer(void* data) const { return memory(ours, engine(), data); }
 };
 
@@ -100,16 +100,26 @@ memory::desc rows_of(const View& view, int64_t rows) {
 
 float* row_of(const View& view, int64_t row) { return view.f32() + row * view.size(3); }
 
+// What the plan of a band depends on.
+struct Window {
+  int64_t in_rows, pad_top, pad_bottom, out_rows;
+  bool operator==(const Window&) const = default;
+};
+
 // One run of oneDNN: rows `out_first` and on of the result, from rows `in_first` and on of the picture.
 struct Band {
   int64_t in_first, out_first;
+  Window window;
   dnnl::convolution_forward::primitive_desc planned;
   Operand source, kernel, destination;
 };
 
+// What is planned once for a shape; all that is queued of it shares it.
 class BandedConvolution {
  public:
-  BandedConvolution(const ConvolutionArguments& arguments, const memory::desc* bias, Scratch& space) {
+  explicit BandedConvolution(const ConvolutionArguments& arguments)
+      : bias_({arguments.weight.size(0)}, kFloat, memory::format_tag::a) {
+    const memory::desc* bias = arguments.bias ? &bias_ : nullptr;
     const View& in = arguments.x;
     const View& weight = arguments.weight;
     const View& out = arguments.out;
@@ -126,34 +136,47 @@ class BandedConvolution {
           count == 1 ? in.size(2) + arguments.pad_bottom : top + (rows - 1) * arguments.stride + weight.size(2);
       const int64_t in_first = std::max<int64_t>(top, 0);
       const int64_t in_end = std::min<int64_t>(bottom, in.size(2));
-      Band planned = {in_first, first, {}, {}, {}, {}};
+      const Window window = {in_end - in_first, in_first - top, bottom - in_end, rows};
+      const auto same = std::find_if(bands_.begin(), bands_.end(),
+                                     [&](const Band& earlier) { return earlier.window == window; });
+      if (same != bands_.end()) {
+        bands_.push_back(*same);
+        bands_.back().in_first = in_first;
+        bands_.back().out_first = first;
+        continue;
+      }
+      Band planned = {in_first, first, window, {}, {}, {}, {}};
       planned.planned =
-          plan({in.size(0), in.size(1), in_end - in_first, in.size(3)}, dims_of(weight), bias,
+          plan({in.size(0), in.size(1), window.in_rows, in.size(3)}, dims_of(weight), bias,
                {out.size(0), out.size(1), rows, out.size(3)}, {arguments.stride, arguments.stride},
-               {in_first - top, arguments.pad_left}, {bottom - in_end, arguments.pad_right});
-      planned.source = Operand(rows_of(in, in_end - in_first), planned.planned.src_desc());
+               {window.pad_top, arguments.pad_left}, {window.pad_bottom, arguments.pad_right});
+      planned.source = Operand(rows_of(in, window.in_rows), planned.planned.src_desc());
       planned.kernel = Operand(memory::desc(dims_of(weight), kFloat, memory::format_tag::abcd),
                                planned.planned.weights_desc());
       planned.destination = Operand(rows_of(out, rows), planned.planned.dst_desc());
       bands_.push_back(planned);
     }
+    Scratch space;
     take(space, [](Band& band) -> Operand* { return &band.source; });
     take(space, [](Band& band) -> Operand* { return &band.kernel; });
     take(space, [](Band& band) -> Operand* { return &band.destination; });
     size_t most = 0;
     for (const Band& band : bands_) most = std::max(most, band.planned.scratchpad_desc().get_size());
     scratchpad_ = space.take(static_cast<int64_t>(most));
+    scratch_bytes_ = static_cast<int64_t>(space.bytes());
   }
 
-  void run(const Run& run, const View& in, void* weight, const memory::desc& bias_description, float* bias,
-           const View& out) const {
+  int64_t scratch_bytes() const { return scratch_bytes_; }
+
+  // Of tensors of the shapes it was planned for. bias may be null.
+  void run(char* space, const View& in, void* weight, float* bias, const View& out) const {
     dnnl::stream queue(engine());
     const auto reorder = [&](memory from, memory to) { dnnl::reorder(from, to).execute(queue, from, to); };
     for (size_t at = 0; at < bands_.size(); ++at) {
-      const auto& [in_first, out_first, planned, source, kernel, destination] = bands_[at];
-      memory source_memory = source.inner(run, row_of(in, in_first));
-      memory kernel_memory = kernel.inner(run, weight);
-      memory destination_memory = destination.inner(run, row_of(out, out_first));
+      const auto& [in_first, out_first, window, planned, source, kernel, destination] = bands_[at];
+      memory source_memory = source.inner(space, row_of(in, in_first));
+      memory kernel_memory = kernel.inner(space, weight);
+      memory destination_memory = destination.inner(space, row_of(out, out_first));
       if (source.differs) reorder(source.outer(row_of(in, in_first)), source_memory);
       const bool is_laid_out = at > 0 && bands_[at - 1].kernel.theirs == kernel.theirs;
       if (kernel.differs && !is_laid_out) reorder(kernel.outer(weight), kernel_memory);
@@ -161,8 +184,8 @@ class BandedConvolution {
           {DNNL_ARG_SRC, source_memory},
           {DNNL_ARG_WEIGHTS, kernel_memory},
           {DNNL_ARG_DST, destination_memory},
-          {DNNL_ARG_SCRATCHPAD, memory(planned.scratchpad_desc(), engine(), run.workspace + scratchpad_)}};
-      if (bias) arguments.emplace(DNNL_ARG_BIAS, memory(bias_description, engine(), bias));
+          {DNNL_ARG_SCRATCHPAD, memory(planned.scratchpad_desc(), engine(), space + scratchpad_)}};
+      if (bias) arguments.emplace(DNNL_ARG_BIAS, memory(bias_, engine(), bias));
       dnnl::convolution_forward(planned).execute(queue, arguments);
       if (destination.differs) reorder(destination_memory, destination.outer(row_of(out, out_first)));
     }
@@ -179,9 +202,31 @@ class BandedConvolution {
     for (Band& band : bands_) pick(band)->scratch = offset;
   }
 
+  const memory::desc bias_;
   std::vector<Band> bands_;
   size_t scratchpad_ = 0;
+  int64_t scratch_bytes_ = 0;
 };
+
+constexpr size_t kMostPlans = 64;
+
+std::shared_ptr<const BandedConvolution> planned(const ConvolutionArguments& arguments, int threads) {
+  static std::mutex mutex;
+  static auto& plans = *new std::map<std::vector<int64_t>, std::shared_ptr<const BandedConvolution>>;
+  std::vector<int64_t> key = {arguments.stride,   arguments.pad_top,   arguments.pad_bottom, arguments.pad_left,
+                              arguments.pad_right, arguments.bias ? 1 : 0, threads};
+  for (const View* view : {&arguments.x, &arguments.weight, &arguments.out}) {
+    key.insert(key.end(), view->shape, view->shape + view->rank);
+  }
+  const std::lock_guard lock(mutex);
+  const auto found = plans.find(key);
+  if (found != plans.end()) return found->second;
+  const PlanningThreads planning(threads);
+  auto made = std::make_shared<const BandedConvolution>(arguments);
+  if (plans.size() >= kMostPlans) plans.clear();
+  plans.emplace(std::move(key), made);
+  return made;
+}
 
 }  // namespace
 
@@ -200,15 +245,14 @@ extern "C" int32_t tamias_conv2d(uint64_t stream, const tamias_tensor* x, const 
     const F32Rows bias_row(biases, scratch);
     const bool widen = weights.dtype != TAMIAS_F32;
     const size_t wide_weights = widen ? scratch.floats(weights.elements()) : 0;
-    const memory::desc bias_description({weights.size(0)}, kFloat, memory::format_tag::a);
-    const PlanningThreads planning(op.device().threads());
     std::shared_ptr<const BandedConvolution> convolution;
     try {
-      convolution = std::make_shared<BandedConvolution>(arguments, biases ? &bias_description : nullptr, scratch);
+      convolution = planned(arguments, op.device().threads());
     } catch (const dnnl::error& error) {
       fail(TAMIAS_UNSUPPORTED, "oneDNN cannot run x %s with weight %s: %s", in.shape_text().c_str(),
            weights.shape_text().c_str(), error.what());
     }
+    const size_t space = scratch.take(convolution->scratch_bytes());
     op.workspace(scratch);
 
     op.submit([=](const Run& run) {
@@ -220,7 +264,7 @@ extern "C" int32_t tamias_conv2d(uint64_t stream, const tamias_tensor* x, const 
         weight_data = wide;
       }
       float* bias_data = biases ? const_cast<float*>(bias_row.row(run, 0)) : nullptr;
-      convolution->run(run, in, weight_data, bias_description, bias_data, result);
+      convolution->run(run.workspace + space, in, weight_data, bias_data, result);
     });
   });
 }
