@@ -79,11 +79,15 @@ test.skipIf(skip)(
     withTiny(async (engine, request) => {
       const onDevice = await run(engine, request);
       // MLP caches run dense where there is no room for them, so attention alone is compared.
+      const { prompt, width, height, steps, seed } = request.settings;
       const attention = settleRequest("tiny", engine.family, {
-        ...request.settings,
-        guidance: undefined,
-        policy: { attention: policy.attention!, mlp: null },
-      } as never);
+        prompt,
+        width,
+        height,
+        steps,
+        seed,
+        policy: { ...policy, mlp: null },
+      });
       const expected = await run(engine, attention);
       const onHost = await run(engine, {
         ...attention,
