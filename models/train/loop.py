@@ -16,7 +16,7 @@ DROPPED_CAPTIONS = 0.1
 
 def add_arguments(parser):
     """What every such program understands."""
-    for name in ("--data", "--vae", "--tokenizer", "--out", "--deadline-file"):
+    for name in ("--tokenizer", "--out", "--deadline-file"):
         parser.add_argument(name, required=True)
     parser.add_argument("--text", help="text encoders from pretrain_text.py")
     parser.add_argument("--bank", help="latents encoded beforehand; {rank} is replaced")

@@ -16,8 +16,8 @@ tokenizer=$out/base/tokenizer/tokenizer.json
 train() { # FOLDER BANK DEADLINE_FILE ...
 	folder=$1 bank=$2 deadline=$3
 	shift 3
-	$two train_video.py --data "$data" --vae "$out/vae/vae-final.pt" --tokenizer "$tokenizer" --out "$folder" \
-		--bank "$bank" --deadline-file "$deadline" --compile "$@"
+	$two train_video.py --tokenizer "$tokenizer" --out "$folder" --bank "$bank" --deadline-file "$deadline" \
+		--compile "$@"
 }
 
 # A short walk through everything, which also fills the compiler's cache,

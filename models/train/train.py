@@ -27,6 +27,8 @@ TRAIN_SHIFT = {128: 1.65, 256: 1.878, 512: shift_factor(4096)}
 def parse():
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
+    for name in ("--data", "--vae"):
+        parser.add_argument(name, required=True)
     parser.add_argument("--resume", help="state.pt or averaged.pt of an earlier run, or a model folder")
     parser.add_argument("--bank-counts", type=int, nargs=3, default=(2048, 2048, 128))
     parser.add_argument("--batches", type=int, nargs=3, default=(512, 256, 40), help="a GPU, at 128, 256, 512")
