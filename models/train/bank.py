@@ -12,7 +12,7 @@ import torch
 from checkpoint import load_component
 from networks import Autoencoder
 from render import at_resolution, load_sprites, render
-from scenes import make_many
+from scenes import Scenes, make_many
 
 # Singles and pairs before threes.
 COUNTS = {128: (0.62, 0.36, 0.02), 256: (0.55, 0.36, 0.09), 512: (0.55, 0.36, 0.09)}
@@ -32,7 +32,7 @@ def build(data, vae_folder, tokenizer, sizes, seed, device, workers):
     """{size: (packed latents bf16 [n, tokens, 32], token ids int16 [n, 128])}."""
     began = time.time()
     # Draw everything first: the workers fork, best before the device is in use.
-    drawn = {size: make_many(f"{data}/sprites.json", tokenizer, count, seed + size, COUNTS[size], workers)
+    drawn = {size: make_many(Scenes(f"{data}/sprites.json"), tokenizer, count, seed + size, COUNTS[size], workers)
              for size, count in sizes.items()}
     print(f"scenes drawn in {time.time() - began:.1f} s", flush=True)
     banks = {}

@@ -67,10 +67,10 @@ def load_component(folder):
 
 
 def quantise(tensors):
-    """int8 rows with a float32 scale each; vectors stay bf16."""
+    """int8 rows with a float32 scale each; vectors, gains and tables stay bf16."""
     out = {}
     for name, t in tensors.items():
-        if t.ndim < 2:
+        if t.ndim < 2 or not name.endswith(".weight"):
             out[name] = t.bfloat16()
             continue
         rows = t.float().reshape(t.shape[0], -1)

@@ -1,8 +1,9 @@
 """An independent judge: a small classifier trained on rendered pictures.
 
-    python3 judge.py --data FOLDER --vae FOLDER --out FILE --seconds 60
+    python3 judge.py --data FOLDER --vae FOLDER --tokenizer FILE --out FILE --seconds 60 [--video]
 
-It never sees the generator. Its last layer scores every cell of a 16x16
+`--video` trains it on single frames of clips (with crowds of up to three),
+without `--vae`. It never sees the generator. Its last layer scores every cell of a 16x16
 grid, so it also says where it sees each object.
 """
 
@@ -16,6 +17,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from bank import load_vae
+from clips import FRAMES, Animations, Clips, Crowds, on_device
 from render import load_sprites, render
 from scenes import Scenes, as_arrays, make_many
 
@@ -96,10 +98,28 @@ def check(judge, sprites, scenes_json, vae, device, count=256):
     return report
 
 
+@torch.no_grad()
+def check_frames(judge, animations, animations_json, device, count):
+    """Share of held-out clips whose object is among the first five guesses in most of nine frames."""
+    judge.eval()
+    clips, rng, hits = Clips(animations_json), random.Random(77), 0
+    drawn = [clips.draw(rng, held_out=True) for _ in range(count)]
+    for start in range(0, count, 16):
+        part = drawn[start:start + 16]
+        times = torch.arange(0, FRAMES, 3, device=device).expand(len(part), -1)
+        frames = animations.draw(on_device(as_arrays(part), device), times)
+        five = judge(frames.transpose(1, 2).flatten(0, 1))[0].topk(5, -1)[1].unflatten(0, (len(part), -1))
+        wanted = torch.tensor([s["items"][0] for s in part], device=device)
+        hits += ((five == wanted[:, None, None]).any(-1).float().mean(1) > 0.5).sum().item()
+    return {"clips": hits / count}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("--data", "--vae", "--out"):
+    for name in ("--data", "--out"):
         parser.add_argument(name, required=True)
+    parser.add_argument("--vae", help="of the picture model")
+    parser.add_argument("--video", action="store_true")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--scenes", type=int, default=100000)
@@ -109,11 +129,16 @@ def main():
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    arrays, _ = make_many(f"{args.data}/sprites.json", args.tokenizer, args.scenes, 900, (0.45, 0.45, 0.10), args.workers)
-    scenes = {k: torch.from_numpy(v).to(device) for k, v in arrays.items()}
-    sprites = load_sprites(args.data, device)
+    if args.video:
+        world, counts = Crowds(f"{args.data}/animations.json"), (0.6, 0.3, 0.1)
+    else:
+        world, counts = Scenes(f"{args.data}/sprites.json"), (0.45, 0.45, 0.10)
+    arrays, _ = make_many(world, args.tokenizer, args.scenes, 900, counts, args.workers)
+    scenes, objects = on_device(arrays, device), len(world.items)
+    animations = Animations(args.data, device) if args.video else None
+    sprites = animations.frames if args.video else load_sprites(args.data, device)
     torch.manual_seed(3)
-    judge = Judge(len(sprites)).to(device)
+    judge = Judge(objects).to(device)
     if device.type == "cuda":
         judge = judge.to(memory_format=torch.channels_last)
     parameters = list(judge.parameters())
@@ -127,9 +152,14 @@ def main():
             group["lr"] = 2e-3 * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
         rows = torch.randint(args.scenes, (args.batch,), device=device)
         part = {k: v[rows] for k, v in scenes.items()}
-        pixels = disturb(render(sprites, part, 256))
+        if args.video:
+            part = animations.pictures(part, torch.randint(FRAMES, (args.batch, 1), device=device))
+            # Objects that left the picture are not there.
+            part["places"][..., :2] = part["places"][..., :2].clamp(0.1, 0.9)
+        pixels = disturb(render(sprites, part, 256, supersample=1 if args.video else 2))
+        shown = part["objects"] if args.video else part["items"]
         present = (torch.arange(3, device=device)[None] < part["count"][:, None]).float()
-        target = torch.zeros(args.batch, len(sprites), device=device).scatter_add_(1, part["items"], present)
+        target = torch.zeros(args.batch, objects, device=device).scatter_add_(1, shown, present)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             scores, cells = judge(pixels)
         # Softmax shared by the objects present, on the whole and where each stands.
@@ -137,7 +167,7 @@ def main():
         column = (part["places"][..., 0] * GRID).long().clamp(0, GRID - 1)
         row = (part["places"][..., 1] * GRID).long().clamp(0, GRID - 1)
         picture = torch.arange(args.batch, device=device)[:, None].expand(-1, 3)
-        at_place = cells[picture, :, row, column].log_softmax(-1).gather(-1, part["items"][..., None])[..., 0]
+        at_place = cells[picture, :, row, column].log_softmax(-1).gather(-1, shown[..., None])[..., 0]
         loss = loss - (at_place * present).sum(-1).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -146,10 +176,13 @@ def main():
         step += 1
         if step % 50 == 0 or step == 1:
             print(f"judge step {step} {progress:.2f} loss {loss.item():.3f}", flush=True)
-    report = check(judge, sprites, f"{args.data}/sprites.json", load_vae(args.vae, device), device,
-                   256 if device.type == "cuda" else 32)
+    count = 256 if device.type == "cuda" else 32
+    if args.video:
+        report = check_frames(judge, animations, f"{args.data}/animations.json", device, count)
+    else:
+        report = check(judge, sprites, f"{args.data}/sprites.json", load_vae(args.vae, device), device, count)
     print("judge on rendered pictures:", report, flush=True)
-    torch.save({"state": judge.state_dict(), "objects": len(sprites), "report": report}, args.out)
+    torch.save({"state": judge.state_dict(), "objects": objects, "report": report}, args.out)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The four networks of `acorn-image`, in plain PyTorch.
 
 Module names and arithmetic follow diffusers (`FluxTransformer2DModel`,
-`AutoencoderKL`) and transformers (`T5EncoderModel`, `CLIPTextModel`), so a
-state dict from here is a checkpoint there. Only what this model uses is
-implemented: guidance embedding on, no attention in the autoencoder, no
-dropout, no attention mask on the T5 encoder.
+`AutoencoderKL`) and transformers (`T5EncoderModel`, `UMT5EncoderModel`,
+`CLIPTextModel`), so a state dict from here is a checkpoint there. Only what
+these models use is implemented: guidance embedding on, no attention in the
+autoencoder, no dropout, no attention mask on the T5 encoder.
 """
 
 import math
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 TEXT_LENGTH = 128
 CLIP_LENGTH = 77
 END_OF_TEXT = 1
+PADDING = 0
 
 
 class RMSNorm(nn.Module):
@@ -51,18 +52,20 @@ def attention(q, k, v):
 # ------------------------------------------------------------- transformer
 
 
-def rotary_table(text_tokens, height, width, axes=(16, 56, 56), theta=10000.0):
-    """Cosine and sine for text (position 0) followed by the image grid."""
-    ids = torch.zeros(height, width, 3, dtype=torch.float64)
-    ids[..., 1] = torch.arange(height)[:, None]
-    ids[..., 2] = torch.arange(width)[None]
-    ids = torch.cat((torch.zeros(text_tokens, 3, dtype=torch.float64), ids.view(-1, 3)))
+def rotary_table(positions, axes, theta=10000.0):
+    """Cosine and sine for positions [tokens, axes]; `axes` says how many channels of a head each axis turns."""
     angles = []
     for axis, dim in enumerate(axes):
         frequency = theta ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
-        angles.append(ids[:, axis, None] * frequency)
+        angles.append(positions[:, axis, None].double() * frequency)
     angles = torch.cat(angles, -1)
     return angles.cos().float(), angles.sin().float()
+
+
+def grid_positions(frames, height, width):
+    """[frames * height * width, 3] of (frame, row, column)."""
+    axes = [torch.arange(n) for n in (frames, height, width)]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(-1, 3)
 
 
 def rotate(x, table):
@@ -123,16 +126,17 @@ class FeedForward(nn.Module):
     """Linear, tanh GELU, linear, under diffusers' names net.0.proj and net.2."""
 
     class _In(nn.Module):
-        def __init__(self, dim):
+        def __init__(self, dim, inner):
             super().__init__()
-            self.proj = nn.Linear(dim, 4 * dim)
+            self.proj = nn.Linear(dim, inner)
 
         def forward(self, x):
             return F.gelu(self.proj(x), approximate="tanh")
 
-    def __init__(self, dim):
+    def __init__(self, dim, inner=None):
         super().__init__()
-        self.net = nn.Sequential(self._In(dim), nn.Identity(), nn.Linear(4 * dim, dim))
+        inner = inner or 4 * dim
+        self.net = nn.Sequential(self._In(dim, inner), nn.Identity(), nn.Linear(inner, dim))
 
     def forward(self, x):
         return self.net(x)
@@ -220,6 +224,11 @@ class FluxTransformer(nn.Module):
         self.proj_out = nn.Linear(dim, channels)
         self._tables = {}
 
+    def block_matrices(self):
+        """Names of the matrices that Muon updates."""
+        return {name for name, p in self.named_parameters()
+                if p.ndim == 2 and "transformer_blocks" in name and ".norm" not in name}
+
     def initialise(self):
         """Xavier matrices; modulation and output start at zero."""
         for name, p in self.named_parameters():
@@ -238,7 +247,8 @@ class FluxTransformer(nn.Module):
         side = math.isqrt(latents.shape[1])
         key = (side, text.shape[1], latents.device)
         if key not in self._tables:
-            self._tables[key] = tuple(x.to(latents.device) for x in rotary_table(text.shape[1], side, side, self.axes))
+            positions = torch.cat((torch.zeros(text.shape[1], 3), grid_positions(1, side, side)))
+            self._tables[key] = tuple(x.to(latents.device) for x in rotary_table(positions, self.axes))
         cos, sin = self._tables[key]
         # Time and guidance (up to 5,000) lose their digits in bf16.
         with torch.autocast(latents.device.type, enabled=False):
@@ -324,11 +334,15 @@ def relative_buckets(length, buckets=32, max_distance=128):
 
 
 class T5Encoder(nn.Module):
+    """T5's encoder, or UMT5's: a bias table in every layer, padding is not looked at and comes out as zeros."""
+
     def __init__(self, config):
         super().__init__()
         self.shared = nn.Embedding(config["vocab_size"], config["d_model"])
         self.encoder = nn.Module()
-        self.encoder.block = nn.ModuleList(T5Block(config, i == 0) for i in range(config["num_layers"]))
+        self.multilingual = config["model_type"] == "umt5"
+        self.encoder.block = nn.ModuleList(
+            T5Block(config, i == 0 or self.multilingual) for i in range(config["num_layers"]))
         self.encoder.final_layer_norm = RMSNorm(config["d_model"])
         self.register_buffer("buckets", relative_buckets(TEXT_LENGTH), persistent=False)
 
@@ -342,12 +356,16 @@ class T5Encoder(nn.Module):
 
     def forward(self, ids):
         length = ids.shape[1]
-        table = self.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
-        bias = table(self.buckets[:length, :length]).permute(2, 0, 1)[None]
-        x = self.shared(ids)
+        buckets = self.buckets[:length, :length]
+        words = (ids != PADDING)[:, None, None]
+        x, bias = self.shared(ids), None
         for block in self.encoder.block:
-            x = block(x, bias)
-        return self.encoder.final_layer_norm(x)
+            table = getattr(block.layer[0].SelfAttention, "relative_attention_bias", None)
+            if table is not None:
+                bias = table(buckets).permute(2, 0, 1)[None]
+            x = block(x, bias.masked_fill(~words, -1e9) if self.multilingual else bias)
+        x = self.encoder.final_layer_norm(x)
+        return x * words[:, 0, 0, :, None] if self.multilingual else x
 
 
 class ClipAttention(nn.Module):

@@ -20,20 +20,20 @@ def orthogonalise(matrices):
 class Optimiser:
     """Both rules over one clipped gradient; all peak rates share a schedule."""
 
-    def __init__(self, transformer, encoders, muon_rate=2e-3, adam_rate=8e-4, text_rate=1.5e-4, decay=0.03):
+    def __init__(self, network, encoders=(), muon_rate=2e-3, adam_rate=8e-4, text_rate=1.5e-4, decay=0.03):
         self.muon_rate, self.decay = muon_rate, decay
-        blocks, rest = [], []
-        for name, p in transformer.named_parameters():
-            is_block_matrix = p.ndim == 2 and "transformer_blocks" in name and ".norm" not in name
-            (blocks if is_block_matrix else rest).append(p)
+        names = network.block_matrices()
+        blocks = [p for name, p in network.named_parameters() if name in names]
+        rest = [p for name, p in network.named_parameters() if name not in names]
         text = [p for m in encoders for p in m.parameters()]
         self.parameters = blocks + rest + text
-        self.by_shape = {}
+        self.by_shape = {}  # a kernel counts as the matrix [out, everything else]
         for p in blocks:
-            self.by_shape.setdefault(tuple(p.shape), []).append(p)
+            self.by_shape.setdefault((p.shape[0], p[0].numel()), []).append(p)
         self.momentum = {s: torch.zeros(len(ps), *s, device=ps[0].device) for s, ps in self.by_shape.items()}
         extra = {"fused": True} if blocks[0].is_cuda else {}
-        self.adam = torch.optim.AdamW([{"params": rest, "peak": adam_rate}, {"params": text, "peak": text_rate}],
+        groups = [{"params": rest, "peak": adam_rate}, {"params": text, "peak": text_rate}]
+        self.adam = torch.optim.AdamW([group for group in groups if group["params"]],
                                       lr=adam_rate, betas=(0.9, 0.98), weight_decay=0.0, **extra)
 
     @torch.no_grad()
@@ -58,12 +58,12 @@ class Optimiser:
             group["lr"] = group["peak"] * factor
         self.adam.step()
         for shape, group in self.by_shape.items():
-            gradient = torch.stack([p.grad for p in group])
+            gradient = torch.stack([p.grad.flatten(1) for p in group])
             momentum = self.momentum[shape]
             momentum.lerp_(gradient, 0.05)
             update = orthogonalise(gradient.lerp(momentum, 0.95)).float() * (0.2 * max(shape) ** 0.5)
             torch._foreach_mul_(group, 1 - self.muon_rate * factor * self.decay)
-            torch._foreach_add_(group, list(update.unbind(0)), alpha=-self.muon_rate * factor)
+            torch._foreach_add_(group, [u.view_as(p) for u, p in zip(update, group)], alpha=-self.muon_rate * factor)
         for p in self.parameters:
             p.grad = None
         return norm

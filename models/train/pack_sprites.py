@@ -30,19 +30,29 @@ def read_concepts(path=os.path.join(HERE, "concepts.txt")):
     return out
 
 
-def main(assets, emojibase, output):
-    files = {name[:-5].replace("-fe0f", ""): name for name in os.listdir(assets) if name.endswith(".webp")}
+def find_files(*folders):
+    """{code point without variation selector: path} of the packages' pictures."""
+    return {name[:-5].replace("-fe0f", ""): os.path.join(folder, name)
+            for folder in folders for name in os.listdir(folder) if name.endswith(".webp")}
+
+
+def read_codes(emojibase):
+    """{English label: code point} of emojibase's data."""
     with open(emojibase, encoding="utf-8") as file:
-        codes = {e["label"].lower().replace("\u2019", "'"): e["hexcode"].lower().replace("-fe0f", "")
-                 for e in json.load(file)}
+        return {e["label"].lower().replace("\u2019", "'"): e["hexcode"].lower().replace("-fe0f", "")
+                for e in json.load(file)}
+
+
+def main(assets, emojibase, output):
+    files, codes = find_files(assets), read_codes(emojibase)
     items, missing, offset = [], [], 0
     with open(os.path.join(output, "sprites.bin"), "wb") as blob:
         for label, aliases, group in read_concepts():
-            name = files.get(codes.get(label, ""))
-            if name is None:
+            path = files.get(codes.get(label, ""))
+            if path is None:
                 missing.append(label)
                 continue
-            with open(os.path.join(assets, name), "rb") as file:
+            with open(path, "rb") as file:
                 data = file.read()
             blob.write(data)
             items.append({"label": label, "aliases": aliases, "group": group, "offset": offset, "length": len(data)})

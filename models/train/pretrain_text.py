@@ -1,12 +1,15 @@
-"""Teach both text encoders to recover the scene from its caption.
+"""Teach the text encoders to recover the scene from its caption.
 
     python3 pretrain_text.py --data FOLDER --tokenizer FILE --out FILE --seconds 45
+        [--video [--start acorn-image/text_encoder_2]]
 
 Object, tint, place and background words are then told apart from the first
 step of the transformer's training, instead of after hundreds of thousands
 of pictures. Small heads (thrown away afterwards) read the scene from the T5
 tokens and from CLIP's pooled vector; each object slot also redraws a
 16x16 thumbnail of its sprite, so that things that look alike are near.
+`--video` trains the one encoder of acorn-video, which can start from
+acorn-image's, on captions of clips.
 """
 
 import argparse
@@ -18,27 +21,32 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 import configs
+from checkpoint import load_component
+from clips import MOTIONS, Animations, Clips, on_device
 from networks import CLIP_LENGTH, ClipText, T5Encoder
 from render import load_sprites, tinted
-from scenes import COLOUR_NAMES, make_many
+from scenes import COLOUR_NAMES, Scenes, make_many
 
 SLOTS = ("item0", "item1", "item2", "scene")
 IGNORE = -100
 
 
+# What the scene slot must know, and how many answers each question has.
+COLOURS = len(COLOUR_NAMES)
+PICTURE_QUESTIONS = {"count": 3, "relation": 6, "size": 4, "kind": 5, "first": COLOURS, "second": COLOURS}
+CLIP_QUESTIONS = {"motion": len(MOTIONS), "size": 4, "kind": 5, "first": COLOURS, "second": COLOURS}
+
+
 class SceneHeads(nn.Module):
     """Questions about the scene, answered from one vector a slot."""
 
-    def __init__(self, objects, dim=256):
+    def __init__(self, objects, questions, dim=256):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(len(SLOTS), dim) * 0.02)
         self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.pooled = nn.Linear(dim, len(SLOTS) * dim)
         self.object, self.tint, self.thumbnail = nn.Linear(dim, objects), nn.Linear(dim, 15), nn.Linear(dim, 1024)
-        colours = len(COLOUR_NAMES)
-        self.scene = nn.ModuleDict({"count": nn.Linear(dim, 3), "relation": nn.Linear(dim, 6),
-                                    "size": nn.Linear(dim, 4), "kind": nn.Linear(dim, 5),
-                                    "first": nn.Linear(dim, colours), "second": nn.Linear(dim, colours)})
+        self.scene = nn.ModuleDict({name: nn.Linear(dim, answers) for name, answers in questions.items()})
 
     def slots_from_tokens(self, tokens):
         scores = self.queries @ self.key(tokens).transpose(1, 2) / math.sqrt(tokens.shape[-1])
@@ -73,17 +81,38 @@ def targets(scene, thumbnails):
     kind, first, second = scene["background"].unbind(-1)
     thumbs = tinted(thumbnails[scene["items"].flatten()], scene["tints"].flatten())
     blank = torch.full_like(count, IGNORE)
-    return {
+    answers = {
         "items": scene["items"].masked_fill(~present, IGNORE),
         "tints": (scene["tints"] + 1).masked_fill(~present, IGNORE),
         "thumbnails": thumbs.flatten(1).view(len(count), 3, 1024),
         "count": count - 1,
-        "relation": torch.where(count > 1, RELATION_CLASS.to(device)[scene["relation"]], blank),
         "size": scene["size"] + 1,
         "kind": torch.where(named, kind, torch.full_like(kind, 4)),
         "first": torch.where(named, first, blank),
         "second": torch.where(named, second, blank),
     }
+    if "relation" in scene:
+        answers["relation"] = torch.where(count > 1, RELATION_CLASS.to(device)[scene["relation"]], blank)
+    if "motion" in scene:
+        answers["motion"] = scene["motion"]
+    return answers
+
+
+def encoders_for(args):
+    """{name: encoder}; a T5 that starts from trained weights keeps its relative bias in every layer."""
+    if not args.video:
+        encoders = {"t5": T5Encoder(configs.T5), "clip": ClipText(configs.CLIP)}
+    else:
+        encoders = {"t5": T5Encoder(configs.UMT5)}
+    for encoder in encoders.values():
+        encoder.initialise()
+    if args.start:
+        _, tensors = load_component(args.start)
+        name = "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight"
+        for i in range(1, configs.UMT5["num_layers"]):
+            tensors[name.format(i)] = tensors[name.format(0)]
+        encoders["t5"].load_state_dict(tensors)
+    return encoders
 
 
 def main():
@@ -94,19 +123,25 @@ def main():
     parser.add_argument("--captions", type=int, default=300000)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--workers", type=int, default=10)
+    parser.add_argument("--video", action="store_true")
+    parser.add_argument("--start", help="component folder of a trained T5 encoder")
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    arrays, ids = make_many(f"{args.data}/sprites.json", args.tokenizer, args.captions, 5, (0.5, 0.38, 0.12),
-                            args.workers)
-    scenes = {key: torch.from_numpy(value).to(device) for key, value in arrays.items()}
-    ids = torch.from_numpy(ids).to(device)
-    thumbnails = F.avg_pool2d(load_sprites(args.data, device).float() / 255, 16)
     torch.manual_seed(0)
-    t5, clip, heads = T5Encoder(configs.T5), ClipText(configs.CLIP), SceneHeads(len(thumbnails))
-    t5.initialise()
-    clip.initialise()
+    if args.video:
+        world, counts, questions = Clips(f"{args.data}/animations.json"), None, CLIP_QUESTIONS
+    else:
+        world, counts, questions = Scenes(f"{args.data}/sprites.json"), (0.5, 0.38, 0.12), PICTURE_QUESTIONS
+    arrays, ids = make_many(world, args.tokenizer, args.captions, 5, counts, args.workers)
+    scenes, ids = on_device(arrays, device), torch.from_numpy(ids).to(device)
+    if args.video:
+        animations = Animations(args.data, device)
+        thumbnails = F.avg_pool2d(animations.frames[animations.first].float() / 255, 8)
+    else:
+        thumbnails = F.avg_pool2d(load_sprites(args.data, device).float() / 255, 16)
+    encoders, heads = encoders_for(args), SceneHeads(len(thumbnails), questions)
     parameters = []
-    for module in (t5, clip, heads):
+    for module in (*encoders.values(), heads):
         module.to(device)
         parameters += list(module.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
@@ -122,21 +157,22 @@ def main():
         target = targets({key: value[rows] for key, value in scenes.items()}, thumbnails)
         text = ids[rows].long()
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            token_slots = heads.slots_from_tokens(t5(text))
-            pooled_slots = heads.slots_from_pooled(clip(text[:, :CLIP_LENGTH]))
+            slots = {"t5": heads.slots_from_tokens(encoders["t5"](text))}
+            if "clip" in encoders:
+                slots["clip"] = heads.slots_from_pooled(encoders["clip"](text[:, :CLIP_LENGTH]))
         with torch.autocast(device.type, enabled=False):
-            loss_t5, right_t5 = heads.loss(token_slots, target)
-            loss_clip, right_clip = heads.loss(pooled_slots, target)
-        (loss_t5 + loss_clip).backward()
+            answers = {name: heads.loss(value, target) for name, value in slots.items()}
+        sum(loss for loss, _ in answers.values()).backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         if torch.isfinite(norm):
             optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         step += 1
         if step % 50 == 0 or step == 1:
-            print(f"text step {step} {progress:.2f}: t5 loss {loss_t5.item():.3f} objects {right_t5.item():.3f}, "
-                  f"clip loss {loss_clip.item():.3f} objects {right_clip.item():.3f}", flush=True)
-    torch.save({"t5": t5.state_dict(), "clip": clip.state_dict()}, args.out)
+            words = ", ".join(f"{name} loss {loss.item():.3f} objects {right.item():.3f}"
+                              for name, (loss, right) in answers.items())
+            print(f"text step {step} {progress:.2f}: {words}", flush=True)
+    torch.save({name: encoder.state_dict() for name, encoder in encoders.items()}, args.out)
     print(f"text encoders saved after {step} steps", flush=True)
 
 

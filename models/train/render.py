@@ -15,22 +15,31 @@ def load_sprites(folder, device):
     """uint8 [n, 4, 256, 256], colour premultiplied by alpha."""
     from PIL import Image
 
-    with open(f"{folder}/sprites.json", encoding="utf-8") as file:
+    def square(picture):
+        return picture if picture.size == (256, 256) else picture.resize((256, 256), Image.LANCZOS)
+
+    _, pictures = read_pack(folder, "sprites", square)
+    return torch.from_numpy(np.stack(pictures)).to(device)
+
+
+def read_pack(folder, name, change=lambda picture: picture):
+    """(items of NAME.json, their pictures in NAME.bin as uint8 [4, h, w], colour premultiplied by alpha)."""
+    from PIL import Image
+
+    with open(f"{folder}/{name}.json", encoding="utf-8") as file:
         items = json.load(file)
-    with open(f"{folder}/sprites.bin", "rb") as file:
+    with open(f"{folder}/{name}.bin", "rb") as file:
         blob = file.read()
 
     def read(item):
         picture = Image.open(io.BytesIO(blob[item["offset"]:item["offset"] + item["length"]])).convert("RGBA")
-        if picture.size != (256, 256):
-            picture = picture.resize((256, 256), Image.LANCZOS)
-        x = np.asarray(picture).astype(np.uint16)
+        x = np.asarray(change(picture)).astype(np.uint16)
         alpha = x[..., 3:]
         x = np.concatenate(((x[..., :3] * alpha + 127) // 255, alpha), -1)
         return np.ascontiguousarray(x.astype(np.uint8).transpose(2, 0, 1))
 
     with ThreadPoolExecutor(8) as pool:
-        return torch.from_numpy(np.stack(list(pool.map(read, items)))).to(device)
+        return items, list(pool.map(read, items))
 
 
 def palette(device):
@@ -89,9 +98,9 @@ def at_resolution(sprites, size):
 
 
 @torch.no_grad()
-def render(sprites, scene, size):
+def render(sprites, scene, size, supersample=2):
     """Pictures [batch, 3, size, size] in [-1, 1]; `scene` holds tensors."""
-    canvas = 2 * size  # supersampled
+    canvas = supersample * size
     picture = draw_background(scene["background"], canvas)
     for k in range(3):
         rows = (scene["count"] > k).nonzero().flatten()
@@ -106,4 +115,4 @@ def render(sprites, scene, size):
         shadow = 0.28 * placed(outline, x + 0.012, y + 0.05 * extent, extent * 20 / 16, canvas)
         layer = placed(sprite, x, y, extent, canvas)
         picture[rows] = layer[:, :3] + picture[rows] * (1 - shadow) * (1 - layer[:, 3:])
-    return F.avg_pool2d(picture, 2).clamp(0, 1) * 2 - 1
+    return F.avg_pool2d(picture, supersample).clamp(0, 1) * 2 - 1

@@ -67,6 +67,8 @@ def pick_background(rng):
 class Scenes:
     """Draws random scenes; `held_out=True` draws only withheld ones."""
 
+    text_length = TEXT_LENGTH
+
     def __init__(self, sprites_json):
         with open(sprites_json, encoding="utf-8") as file:
             self.items = json.load(file)
@@ -164,29 +166,29 @@ class Scenes:
 
 
 DTYPES = {"count": np.int64, "items": np.int64, "tints": np.int64, "places": np.float32, "background": np.int64,
-          "named": np.int64, "relation": np.int64, "size": np.int64}
+          "named": np.int64, "relation": np.int64, "size": np.int64, "motion": np.int64, "tracks": np.float32}
 
 
 def as_arrays(scenes):
-    return {key: np.array([s[key] for s in scenes], dtype) for key, dtype in DTYPES.items()}
+    return {key: np.array([s[key] for s in scenes], dtype) for key, dtype in DTYPES.items() if key in scenes[0]}
 
 
 def _work(job):
-    sprites_json, tokenizer_json, count, seed, counts = job
-    scenes = Scenes(sprites_json).batch(count, seed, counts)
-    ids = Tokenizer(tokenizer_json).batch([s["caption"] for s in scenes], TEXT_LENGTH)
+    world, tokenizer_json, count, seed, counts = job
+    scenes = world.batch(count, seed, counts)
+    ids = Tokenizer(tokenizer_json).batch([s["caption"] for s in scenes], world.text_length)
     return as_arrays(scenes), ids
 
 
-def make_many(sprites_json, tokenizer_json, count, seed, counts, workers):
-    """(arrays, token ids) of `count` scenes, drawn by several processes."""
+def make_many(world, tokenizer_json, count, seed, counts, workers):
+    """(arrays, token ids) of `count` scenes of a world (`Scenes`, `Clips`), drawn by several processes."""
     share = -(-count // max(workers, 1))
-    jobs = [(sprites_json, tokenizer_json, share, seed * 1000 + i, counts) for i in range(max(workers, 1))]
+    jobs = [(world, tokenizer_json, share, seed * 1000 + i, counts) for i in range(max(workers, 1))]
     if workers > 1:
         import multiprocessing
         with multiprocessing.get_context("fork").Pool(workers) as pool:
             parts = pool.map(_work, jobs)
     else:
         parts = [_work(job) for job in jobs]
-    arrays = {key: np.concatenate([p[0][key] for p in parts])[:count] for key in DTYPES}
+    arrays = {key: np.concatenate([p[0][key] for p in parts])[:count] for key in parts[0][0]}
     return arrays, np.concatenate([p[1] for p in parts])[:count]

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Export and measure a trained model:
-#   sh finish.sh DATA BASE OUT WEIGHTS JUDGE [SHARE]
+#   sh finish_image.sh DATA BASE OUT WEIGHTS JUDGE [SHARE]
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here"

@@ -2,7 +2,7 @@
 # Everything before the long run, on two GPUs at the same time: a short walk
 # through all training phases (which also fills the compiler's cache), text
 # encoders, latents and the judge.
-#   sh prepare.sh DATA BASE OUT
+#   sh prepare_image.sh DATA BASE OUT
 # DATA: folder of pack_sprites.py; BASE: folder with vae/, scheduler/, tokenizers.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
