@@ -14,10 +14,11 @@ struct Interface {
   const char* file_system;
   const char* limit;
   const char* used;
-  const char* droppable;  // in memory.stat
+  const char* cached[2];  // files in memory, in memory.stat: dropped where memory is wanted
 };
-constexpr Interface kVersion1 = {"cgroup", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"};
-constexpr Interface kVersion2 = {"cgroup2", "memory.max", "memory.current", "inactive_file"};
+constexpr Interface kVersion1 = {
+    "cgroup", "memory.limit_in_bytes", "memory.usage_in_bytes", {"total_inactive_file", "total_active_file"}};
+constexpr Interface kVersion2 = {"cgroup2", "memory.max", "memory.current", {"inactive_file", "active_file"}};
 
 // Whether `words`, separated by commas, have this one.
 bool lists(const std::string& words, const std::string& word) {
@@ -81,8 +82,9 @@ void add_groups(const std::string& root, const Interface& interface, std::vector
     const std::string folder = root + mount->folder + path + "/";
     if (const auto limit = number_in_file(folder + interface.limit)) {
       const uint64_t used = number_in_file(folder + interface.used).value_or(0);
-      const uint64_t droppable = number_in_file(folder + "memory.stat", interface.droppable).value_or(0);
-      groups.push_back({*limit, used > droppable ? used - droppable : 0});
+      uint64_t cached = 0;
+      for (const char* key : interface.cached) cached += number_in_file(folder + "memory.stat", key).value_or(0);
+      groups.push_back({*limit, used > cached ? used - cached : 0});
     }
     if (path.empty()) return;
     path.resize(path.rfind('/'));

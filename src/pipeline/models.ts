@@ -21,11 +21,12 @@ export interface ModelEntry {
   readonly family: string;
 }
 
-/** The models that come with this package. */
+/** The models that come with this package and that this build can run. */
 export async function listModels(): Promise<ModelEntry[]> {
   const names = existsSync(modelsFolder) ? await readdir(modelsFolder) : [];
   const found = names.filter((name) => existsSync(join(modelsFolder, name, "model_index.json"))).toSorted();
-  return Promise.all(found.map((name) => readEntry(name, join(modelsFolder, name))));
+  const entries = await Promise.all(found.map((name) => readEntry(name, join(modelsFolder, name))));
+  return entries.filter(({ pipeline }) => familyOf(pipeline) !== undefined);
 }
 
 /**

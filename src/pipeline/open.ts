@@ -114,7 +114,10 @@ export class Tamias implements AsyncDisposable {
   }
 
   async *#run(request: Request): AsyncGenerator<GenerateEvent, void, void> {
-    yield* generate(this.#engine, await fit(this.#counter, request, roomOf(this.#device)));
+    const fitted = await fit(this.#counter, request, roomOf(this.#device));
+    // Where memory is short, what counting left behind goes first.
+    if (fitted.room !== undefined) Bun.gc(true);
+    yield* generate(this.#engine, fitted);
   }
 
   /** Ends the request that is running within one step, fails those that wait, then frees everything. */

@@ -80,7 +80,7 @@ test("a group's limit, less what it uses and could not drop", () => {
   const files = {
     [`${app}/memory.max`]: `${4096 * MiB}\n`,
     [`${app}/memory.current`]: `${3000 * MiB}\n`,
-    [`${app}/memory.stat`]: `anon 5\ninactive_file_like 7\ninactive_file ${1000 * MiB}\n`,
+    [`${app}/memory.stat`]: `anon 5\ninactive_file_like 7\ninactive_file ${900 * MiB}\nactive_file ${100 * MiB}\n`,
   };
   expect(memoryOf({ ...unified, ...files })).toEqual([4096, 2096]);
 });
@@ -109,7 +109,7 @@ test("the first version's groups, nested", () => {
     "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
     "sys/fs/cgroup/memory/jobs/memory.limit_in_bytes": `${2048 * MiB}\n`,
     "sys/fs/cgroup/memory/jobs/memory.usage_in_bytes": `${1024 * MiB}\n`,
-    "sys/fs/cgroup/memory/jobs/memory.stat": `inactive_file 3\ntotal_inactive_file ${24 * MiB}\n`,
+    "sys/fs/cgroup/memory/jobs/memory.stat": `inactive_file 3\ntotal_inactive_file ${20 * MiB}\nactive_file 5\ntotal_active_file ${4 * MiB}\n`,
     "sys/fs/cgroup/memory/jobs/one/memory.limit_in_bytes": `${3072 * MiB}\n`,
     "sys/fs/cgroup/memory/jobs/one/memory.usage_in_bytes": `${512 * MiB}\n`,
   };

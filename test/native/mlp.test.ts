@@ -161,11 +161,13 @@ native.test("a refresh is the dense MLP, and keeps slabs and means", (bench) => 
     const withMeans = bench.random.chance(0.7);
     mlp.refresh(x, withMeans);
     const pre = mlp.preActivations(x.values);
-    expectClose(mlp.activations.read(), mlp.expectedSlabs(x.values), mlp.tolerance, `${mlp.what} slabs`);
+    const made = mlp.activations.read();
+    expectClose(made, mlp.expectedSlabs(x.values), mlp.tolerance, `${mlp.what} slabs`);
     if (withMeans)
       expectClose(mlp.means.read(), blockMeans(pre, mlp.group), mlp.tolerance, `${mlp.what} means`);
     else mlp.means.expectUntouched();
-    expectClose(mlp.out.read(), mlp.expectedDense(x.values), mlp.tolerance, `${mlp.what} out`);
+    // From the slabs as they were rounded: a few outputs may cancel to much less than what rounding leaves of them.
+    expectClose(mlp.out.read(), mlp.expectedOut(made), mlp.tolerance, `${mlp.what} out`);
   }
 });
 

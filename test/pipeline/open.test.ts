@@ -3,6 +3,8 @@ import { cp, mkdtemp, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { familyOf } from "../../src/pipeline/families.ts";
+import { listModels } from "../../src/pipeline/models.ts";
 import { open } from "../../src/pipeline/open.ts";
 
 const acorn = fileURLToPath(new URL("../../models/acorn-image", import.meta.url));
@@ -68,4 +70,10 @@ test("an unknown model and device say what there is", async () => {
   });
   await expect(open({ model: "acorn-image", device: "tpu" as "cpu" })).rejects.toThrow(/tpu/);
   await expect(open({ model: "acorn-image", device: "cpu", threads: -1 })).rejects.toThrow(/threads/);
+});
+
+test("every model that is listed can be run", async () => {
+  const models = await listModels();
+  expect(models.map(({ name }) => name)).toContain("acorn-image");
+  for (const { pipeline, family } of models) expect(familyOf(pipeline)?.title).toBe(family);
 });
