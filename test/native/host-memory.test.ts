@@ -1,8 +1,9 @@
 import { afterAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { memoryGroup } from "../support/memory-group.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "tamias-host-memory-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -130,35 +131,17 @@ test("a container that sees its own group as the top", () => {
   }
 });
 
-/** A folder in which this process may make a control group with a limit, or why it may not. */
-function limitedGroup(bytes: number): { folder: string } | { reason: string } {
-  const own = readFileSync("/proc/self/cgroup", "utf8").match(/^\d+:memory:(.*)$/m)?.[1];
-  const top = ["/sys/fs/cgroup/memory", own].join("");
-  if (own === undefined || !existsSync(top))
-    return { reason: "no memory groups of the first version are seen" };
-  const group = join(top, `tamias-test-${process.pid}`);
-  try {
-    mkdirSync(group);
-    writeFileSync(join(group, "memory.limit_in_bytes"), String(bytes));
-    return { folder: group };
-  } catch (error) {
-    if (existsSync(group)) rmdirSync(group);
-    return { reason: (error as Error).message };
-  }
-}
-
 const LIMIT = 1024 * MiB;
-const group = limitedGroup(LIMIT);
+const group = memoryGroup(LIMIT);
 if ("reason" in group) console.warn(`A process in a control group is not tested: ${group.reason}`);
-else afterAll(() => rmdirSync(group.folder));
+else afterAll(() => group[Symbol.dispose]());
 
 test.skipIf("reason" in group)(
   "a process in a group is told before it would be ended, also of memory that it never touched",
   async () => {
     if ("reason" in group) return;
     const child = fileURLToPath(new URL("support/fill-memory.ts", import.meta.url));
-    const start = `echo $$ > ${join(group.folder, "cgroup.procs")} && exec "$0" "$@"`;
-    const run = Bun.spawn(["sh", "-c", start, process.execPath, child], { stdout: "pipe", stderr: "pipe" });
+    const run = group.spawn([process.execPath, child]);
     const [output, log] = await Promise.all([run.stdout.text(), run.stderr.text(), run.exited]);
     expect({ signal: run.signalCode, code: run.exitCode }, log).toEqual({ signal: null, code: 0 });
     const { total, allocated, code } = JSON.parse(output) as Record<string, unknown>;
