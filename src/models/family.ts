@@ -65,6 +65,8 @@ export interface RequestDefaults {
 export interface Family extends Disposable {
   readonly sizes: PictureSizes;
   readonly defaults: RequestDefaults;
+  /** Bytes of device memory that each part's weights take, by the part's folder. */
+  readonly weightBytes: Readonly<Record<string, number>>;
   readonly sampler: Sampler;
   readonly tokenChannels: number;
 

@@ -4,6 +4,5 @@ export { hostValues, relativeError } from "./host-values.ts";
 export { checkpointSource, loadNetwork, type NetworkSource } from "./load-network.ts";
 export { Memory } from "./memory.ts";
 export { Mlp, type NeuronColumns } from "./mlp.ts";
-export { partNeeds, type PartNeeds } from "./needs.ts";
 export * from "./ops.ts";
 export { Parameters, type ParameterSource } from "./parameters.ts";

@@ -37,20 +37,6 @@ export class Parameters implements Disposable {
     return tensor;
   }
 
-  /**
-   * A matrix [rows, columns] that is kept transposed: the memory holds [columns, rows].
-   * @returns the kept tensor; its `permute(1, 0)` is the matrix
-   * @throws TamiasError as `ParameterSource.fill` does
-   */
-  transposed(name: string, [rows, columns]: readonly [number, number], dtype = this.#dtype): DeviceTensor {
-    const tensor = this.#ops.memory.own([columns, rows], dtype);
-    this.#loaded.push({ name, tensor });
-    using straight = this.#ops.memory.temporary([rows, columns], dtype);
-    this.#source.fill(this.#ops, name, straight);
-    this.#ops.copy(straight.permute(1, 0), tensor);
-    return tensor;
-  }
-
   /** A dense layer `prefix.weight` [out, in] with `prefix.bias` [out] unless `bias` is false. */
   linear(prefix: string, inFeatures: number, outFeatures: number, { bias = true } = {}): Linear {
     return {

@@ -62,9 +62,9 @@ export async function* generate(
   drawNoise(ops, family, grid, settings.seed, toOrder, latents);
   const recording = trace ? scratch.use(new Recording(ops.stream, maskOps?.stream)) : undefined;
   const reports: DensityReport[] = [];
-  const decode = (tokens: DeviceTensor) => {
+  const decode = (tokens: DeviceTensor, isLast: boolean) => {
     // What denoising no longer needs is given back first, so that decoding can have it.
-    ops.memory.trim();
+    if (isLast || room !== undefined) ops.memory.trim();
     const left = room === undefined ? undefined : room - ops.stream.device.info().bytesAllocated;
     return decodePicture(ops, family, grid, tokens, toRaster, left);
   };
@@ -92,7 +92,7 @@ export async function* generate(
     yield {
       type: "preview",
       step: step.step,
-      ...(await decode(estimate)),
+      ...(await decode(estimate, false)),
     };
   }
   const denoiseSeconds = secondsSince(denoiseBegan);
@@ -100,7 +100,7 @@ export async function* generate(
   throwIfAborted(signal);
   if (recording) yield { type: "trace", ...(await recording.take()) };
   const decodeBegan = performance.now();
-  const picture = await decode(latents);
+  const picture = await decode(latents, true);
   const mean = (share: (report: DensityReport) => number) =>
     reports.reduce((sum, report) => sum + share(report), 0) / reports.length;
   yield {

@@ -1,5 +1,7 @@
 import type { Device } from "../../ffi/index.ts";
 import type { Costs } from "../delta/cost-model.ts";
+import type { DeltaNeeds, NeedsByPart } from "../delta/needs.ts";
+import { placeOnDevice } from "../delta/placement.ts";
 import type { Family, ModelFiles } from "../models/family.ts";
 import { DryRun } from "../nn/index.ts";
 import { generate } from "./generate.ts";
@@ -13,6 +15,10 @@ export interface Needs {
   readonly decoding: number;
   /** The largest of them. */
   readonly most: number;
+  /** Of the weights, each part's. */
+  readonly weightsByPart: Readonly<Record<string, number>>;
+  /** Of denoising, what deltas keep from step to step. */
+  readonly keptByPart: NeedsByPart;
 }
 
 /**
@@ -57,7 +63,12 @@ export class RunCounter implements Disposable {
     // Nothing is kept from runs counted before, such as their text states.
     this.#dry.ops.stream.device.spare();
     device.restart();
-    const silent = { ...request, trace: false, signal: undefined };
+    let keptByPart: NeedsByPart | undefined;
+    const place = (needs: DeltaNeeds) => {
+      keptByPart = needs.parts;
+      return (request.place ?? placeOnDevice)(needs);
+    };
+    const silent = { ...request, place, trace: false, signal: undefined };
     const engine = { family: this.family, ops: this.#dry.ops, costs: this.#costs };
     for await (const event of generate(engine, silent)) {
       phases[phase] = Math.max(phases[phase], device.mostBytes);
@@ -65,7 +76,13 @@ export class RunCounter implements Disposable {
       const isLastStep = event.type === "step" && event.step + 1 === event.steps;
       phase = isLastStep ? "decoding" : "denoising";
     }
-    return { weights, ...phases, most: Math.max(...Object.values(phases)) };
+    return {
+      weights,
+      ...phases,
+      most: Math.max(...Object.values(phases)),
+      weightsByPart: this.family.weightBytes,
+      keptByPart: keptByPart!,
+    };
   }
 
   [Symbol.dispose](): void {

@@ -100,6 +100,15 @@ class FluxFamily implements Family {
     return this.#parts.transformer.usesGuidance ? GUIDED_DEFAULTS : UNGUIDED_DEFAULTS;
   }
 
+  get weightBytes(): Readonly<Record<string, number>> {
+    const { text, transformer, autoencoder } = this.#parts;
+    return {
+      ...(text ? { text_encoder: text.clip.parameterBytes, text_encoder_2: text.t5.parameterBytes } : {}),
+      transformer: transformer.parameterBytes,
+      vae: autoencoder.parameterBytes,
+    };
+  }
+
   get sampler(): FlowMatchEuler {
     return this.#parts.sampler;
   }

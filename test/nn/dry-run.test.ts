@@ -4,7 +4,7 @@ import { ClipTextModel } from "../../src/models/text/clip.ts";
 import { T5Encoder } from "../../src/models/text/t5.ts";
 import { FluxTransformer } from "../../src/models/flux/transformer.ts";
 import { AutoencoderKL } from "../../src/models/autoencoder-kl.ts";
-import { DryRun, type Ops, partNeeds } from "../../src/nn/index.ts";
+import { DryRun, type Ops } from "../../src/nn/index.ts";
 import { openCheckpoint } from "../../src/weights/diffusers-folder.ts";
 import { acornImage, withOps } from "../models/with-ops.ts";
 
@@ -26,14 +26,18 @@ test.each([
   const checkpoint = await openCheckpoint(join(acornImage, name));
   await withOps((ops) => {
     const before = held(ops);
-    const needs = partNeeds(ops.stream.device, (dry) => part.load(dry, checkpoint), {});
+    using dry = new DryRun(ops.stream.device);
+    using counted = part.load(dry.ops, checkpoint);
+    const loading = dry.memory.device.mostBytes;
+    dry.ops.memory.trim();
     expect(held(ops)).toBe(before);
     using loaded = part.load(ops, checkpoint);
     const grown = ops.stream.device.info().bytesAllocated - before;
-    expect(needs.parameters).toBe(loaded.parameterBytes);
-    expect(grown).toBeLessThanOrEqual(needs.parameters + needs.loading);
-    expect(held(ops) - before).toBe(needs.parameters);
-    expect(needs.loading).toBeLessThan(20 * MEGABYTE);
+    expect(dry.bytes).toBe(loaded.parameterBytes);
+    expect(counted.parameterBytes).toBe(loaded.parameterBytes);
+    expect(grown).toBeLessThanOrEqual(loading);
+    expect(held(ops) - before).toBe(dry.bytes);
+    expect(loading - dry.bytes).toBeLessThan(20 * MEGABYTE);
   });
 });
 
@@ -41,18 +45,17 @@ test("what encoding takes is known before the encoder is loaded", async () => {
   const checkpoint = await openCheckpoint(join(acornImage, "text_encoder_2"));
   await withOps((ops) => {
     const prompt = [new Int32Array(512).fill(7)];
-    const { uses } = partNeeds(ops.stream.device, (dry) => T5Encoder.load(dry, checkpoint), {
-      encode: (t5) => t5.encode(prompt)[Symbol.dispose](),
-      nothing: () => {},
-    });
+    using dry = new DryRun(ops.stream.device);
+    using counted = T5Encoder.load(dry.ops, checkpoint);
+    const peak = dry.peakOf(() => counted.encode(prompt)[Symbol.dispose]());
     using t5 = T5Encoder.load(ops, checkpoint);
     const before = held(ops);
     using states = t5.encode(prompt);
     const took = ops.stream.device.info().bytesAllocated - before;
     expect(states.bytes).toBeGreaterThan(0);
-    expect(took).toBeLessThanOrEqual(uses.encode);
-    expect(took).toBeGreaterThan(0.85 * (uses.encode - WORKSPACE));
-    expect(uses.nothing).toBe(0);
+    expect(took).toBeLessThanOrEqual(peak);
+    expect(took).toBeGreaterThan(0.85 * (peak - WORKSPACE));
+    expect(dry.peakOf(() => {})).toBe(0);
   });
 });
 
