@@ -1,3 +1,4 @@
+import { inOrder } from "../../ffi/errors.ts";
 import { Device, TamiasError } from "../../ffi/index.ts";
 import type { Costs } from "../delta/cost-model.ts";
 import type { PictureSizes, RequestDefaults } from "../models/family.ts";
@@ -73,6 +74,8 @@ export class Tamias implements AsyncDisposable {
   readonly #counter: RunCounter;
   readonly #opened: DisposableStack;
   readonly #requests = new RequestQueue();
+  /** A device that has failed is not asked again. */
+  #failure: TamiasError | undefined;
   #closed: Promise<void> | undefined;
 
   constructor(model: string, device: Device, engine: Engine, counter: RunCounter, opened: DisposableStack) {
@@ -106,7 +109,8 @@ export class Tamias implements AsyncDisposable {
   /**
    * Makes one picture, telling its progress. Requests on one instance run one after another; leaving the loop early
    * stops the work. A request whose events nobody asks for any more is ended once another has waited for half a minute.
-   * @throws TamiasError `bad_input` or `does_not_fit` before any work, `aborted` within one step of the signal
+   * @throws TamiasError `bad_input` or `does_not_fit` before any work, `aborted` within one step of the signal,
+   *   `device_failed` from the first time on
    */
   async *generate(options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
     const request = settleRequest(this.model, this.#engine.family, options);
@@ -114,10 +118,17 @@ export class Tamias implements AsyncDisposable {
   }
 
   async *#run(request: Request): AsyncGenerator<GenerateEvent, void, void> {
-    const fitted = await fit(this.#counter, request, roomOf(this.#device));
-    // Where memory is short, what counting left behind goes first.
-    if (fitted.room !== undefined) Bun.gc(true);
-    yield* generate(this.#engine, fitted);
+    if (this.#failure) throw this.#failure;
+    try {
+      const fitted = await fit(this.#counter, request, roomOf(this.#device));
+      // Where memory is short, what counting left behind goes first.
+      if (fitted.room !== undefined) Bun.gc(true);
+      yield* generate(this.#engine, fitted);
+    } catch (error) {
+      const { first } = inOrder(error);
+      if (first instanceof TamiasError && first.code === "device_failed") this.#failure = first;
+      throw error;
+    }
   }
 
   /** Ends the request that is running within one step, fails those that wait, then frees everything. */
