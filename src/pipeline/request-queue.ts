@@ -48,8 +48,12 @@ export class RequestQueue {
     } catch (error) {
       throw turn.ended && errorCode(error) === "aborted" ? turn.ended : error;
     } finally {
-      await source.return();
-      this.#leave(turn);
+      // A disposer may fail here: the turn is given up all the same.
+      try {
+        await source.return();
+      } finally {
+        this.#leave(turn);
+      }
     }
   }
 

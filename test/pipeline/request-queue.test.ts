@@ -157,3 +157,22 @@ test("cleaning up after an abandoned iterator that fails is told with it, and fr
     later: ["Error: The stream cannot be destroyed."],
   });
 });
+
+test("a reader that leaves gives up its turn although cleaning fails", async () => {
+  const requests = new RequestQueue(30);
+  async function* failing(): AsyncGenerator<number, void, void> {
+    using cleaning = new DisposableStack();
+    cleaning.defer(() => {
+      throw new Error("a disposer failed");
+    });
+    yield 1;
+  }
+  async function* working(): AsyncGenerator<number, void, void> {
+    yield 2;
+  }
+  const left = requests.run(failing);
+  await left.next();
+  await expect(left.return()).rejects.toThrow("a disposer failed");
+  const next = requests.run(working).next();
+  expect(await Promise.race([next, Bun.sleep(1000)])).toEqual({ done: false, value: 2 });
+});
