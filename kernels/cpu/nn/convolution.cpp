@@ -24,7 +24,7 @@ constexpr auto kFloat = memory::data_type::f32;
 constexpr auto kAny = memory::format_tag::any;
 
 // Primitives that oneDNN keeps, of all shapes: those of one size of pictures, or two. It would keep 1024, of 40 KB each.
-constexpr int kMostPrimitives = 128;
+constexpr int kMostPrimitives = 64;
 
 const dnnl::engine& engine() {
   static const dnnl::engine& cpu = []() -> const dnnl::engine& {
